@@ -25,47 +25,61 @@ COMMANDS = {
     "cluster": ("yak_net.cluster.cli", "cluster", "Run a cluster of brokers on this machine."),
     "produce": ("yak_net.client.cli", "produce", "Send messages or lines as records."),
     "consume": ("yak_net.client.cli", "consume", "Print records from a given offset."),
+    "describe": (
+        "yak_net.observe.cli_describe",
+        "describe",
+        "Show the leader, the ISR and each replica.",
+    ),
+    "offsets": (
+        "yak_net.observe.cli_offsets",
+        "offsets",
+        "Print the ends of the log, or an offset by time.",
+    ),
+    "log": ("yak_net.log_files.cli", "log", "Show, verify and compare logs on disk."),
+    "doctor": ("yak_net.doctor.cli", "doctor", "Find what is wrong with a set-up."),
+    "bench": ("", "", "Measure rates and latencies of a cluster."),
     "completion": ("", "", "Print the completion script of a shell."),
 }
 """Sub-command name: (module, attribute, line in ``yak --help``)."""
 
-PRINTING = {("sim", "list"), ("sim", "digest"), ("cluster", "logs")}
+PRINTING = {
+    *(("sim", "list"), ("sim", "digest"), ("cluster", "logs")),
+    *(("log", "dump"), ("log", "verify"), ("log", "diff")),
+}
 """Commands that fail if their output cannot be written: printing is their work."""
 
 
 _ONE_LOG = "there is one log: no topics, one partition"
 _NO_GROUPS = "YAK has no consumer groups; read from an offset with yak consume --offset"
 _STATUS = "use yak cluster status"
-_MEASURE = "measure with python -m benchmarks.net in a checkout"
+_DESCRIBE = "use yak describe"
+_MEASURE = "measure with yak bench"
 ELSEWHERE = {
     "-C": "use yak consume",
     "-G": _NO_GROUPS,
-    "-L": _STATUS,
+    "-L": _DESCRIBE,
     "-P": "use yak produce",
-    "-Q": f"offsets cannot be looked up by time; for the log ends, {_STATUS}",
-    "bench": _MEASURE,
+    "-Q": "use yak offsets --time TIME",
     "console-consumer": "use yak consume",
     "console-producer": "use yak produce",
     "consumer": "use yak consume",
     "consumer-groups": _NO_GROUPS,
     "consumer-perf-test": _MEASURE,
-    "describe": _STATUS,
-    "dump-log": "read the log with yak consume --from-beginning -e --json",
-    "get-offsets": _STATUS,
+    "dump-log": "use yak log dump",
+    "get-offsets": "use yak offsets",
     "group": _NO_GROUPS,
     "groups": _NO_GROUPS,
-    "health": _STATUS,
+    "health": "use yak cluster health",
     "leader-election": "the brokers elect by themselves; end a leader with yak cluster kill",
-    "log-dirs": "yak cluster status has the log end of each broker",
-    "metadata-quorum": f"YAK has no quorum of controllers; {_STATUS}",
-    "offsets": _STATUS,
+    "log-dirs": "yak describe has the log end of each replica",
+    "metadata-quorum": f"YAK has no quorum of controllers; {_DESCRIBE}",
     "producer": "use yak produce",
     "producer-perf-test": _MEASURE,
-    "replica-verification": "yak cluster status has the log end of each broker",
+    "replica-verification": "compare the logs of two replicas with yak log diff",
     "topic": f"{_ONE_LOG}; use yak produce and yak consume",
-    "topics": f"{_ONE_LOG}; for its replicas, {_STATUS}",
-    "verifiable-consumer": "use yak consume --json",
-    "verifiable-producer": "use yak produce --json",
+    "topics": f"{_ONE_LOG}; for its replicas, {_DESCRIBE}",
+    "verifiable-consumer": "use yak consume --verify",
+    "verifiable-producer": "use yak produce --count N --json",
 }
 """Modes of kcat and commands of Kafka and rpk that YAK does not have, and what to do instead."""
 
@@ -123,6 +137,8 @@ class LazyGroup(click.Group):
         module, attribute, _ = COMMANDS[cmd_name]
         if cmd_name == "demo":
             return demo_command()
+        if cmd_name == "bench":
+            return bench_command()
         if cmd_name == "completion":
             return completion
         command = getattr(importlib.import_module(module), attribute)
@@ -148,6 +164,27 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(main, {}, "yak", "_YAK_COMPLETE").source())
+
+
+def bench_command() -> click.Command:
+    """Return the command ``yak bench``, which is in a checkout only."""
+    root = Path(__file__).resolve().parent
+    if (root / "benchmarks" / "command.py").is_file():
+        sys.path.insert(0, str(root))
+        command = importlib.import_module("benchmarks.command").bench
+        assert isinstance(command, click.Command)
+        return command
+
+    @click.command("bench", context_settings={"ignore_unknown_options": True})
+    @click.argument("words", nargs=-1)
+    def absent(words: tuple[str, ...]) -> None:
+        """Measure rates and latencies of a cluster; in a checkout of the project only."""
+        raise click.ClickException(
+            "the benchmarks are not installed: they are in the source tree only; get the source "
+            "of YAK, and run ./yak bench there"
+        )
+
+    return absent
 
 
 def demo_command() -> click.Command:

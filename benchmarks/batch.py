@@ -8,19 +8,27 @@ the batches of a producer. ``encode`` calls Builder.append for each record, buil
 work of a broker for a received batch: it checks the header and the CRC and decodes no record. The
 peer of encode and decode is kafka-python, an independent library in pure Python; the peer of parse
 is the CRC alone.
+
+``consume`` makes the records of a consumer from the columns of a decoded batch. Its peer is the
+same code without the comparison of many records at once, and with a ``Record`` for each record in
+between. It is measured with values of one length and with values of 60 to 140 bytes.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib.util import find_spec
+from itertools import repeat
 from typing import Final
+from unittest.mock import patch
 
 from crc32c import crc32c
 
+import yak_core.batch.decoding as decoder
 from benchmarks.common import (
     Measured,
     Measurement,
@@ -31,7 +39,8 @@ from benchmarks.common import (
     show,
     timed,
 )
-from yak_core.batch import Builder, parse, placed, records, seal, stamped
+from yak_core.batch import Batch, Builder, columns, parse, placed, records, seal, stamped
+from yak_net.client.consumer.records import ConsumerRecord, consumer_records
 
 BATCH_BYTES: Final = 64 * 1024
 RECORDS: Final = 300_000
@@ -43,10 +52,15 @@ PEER: Final = "kafka-python"
 
 def encoded(value: bytes, count: int) -> list[bytes]:
     """Return ``count`` records as sealed batches."""
+    return encoded_values(repeat(value, count))
+
+
+def encoded_values(values: Iterable[bytes]) -> list[bytes]:
+    """Return records with these values as sealed batches."""
     batches: list[bytes] = []
     builder = Builder(bytes_max=BATCH_BYTES)
     sequence = 0
-    for _ in range(count):
+    for value in values:
         if builder.append(value, timestamp_ms=WALL_MS) is None:
             batches.append(_finished(builder, sequence))
             sequence += builder.count
@@ -84,6 +98,49 @@ def decode(batches: list[bytes]) -> Measured:
         return decoded
 
     return timed(work)
+
+
+def consume(batches: list[Batch]) -> Measured:
+    """Measure the work of a consumer, in records per CPU second."""
+
+    def work() -> int:
+        return sum(len(list(consumer_records(batch, columns(batch), 0))) for batch in batches)
+
+    return timed(work)
+
+
+def consume_one_by_one(batches: list[Batch]) -> Measured:
+    """Measure the same without templates and with one more object for each record."""
+
+    def work() -> int:
+        count = 0
+        for batch in batches:
+            found = [
+                ConsumerRecord(r.offset, r.timestamp_ms, r.key, r.value, r.headers, batch.epoch)
+                for r in records(batch)
+            ]
+            count += len(found)
+        return count
+
+    with patch.object(decoder, "_RUN_MIN", decoder._RUN_MAX << 20):
+        return timed(work)
+
+
+def consume_rows(count: int, rounds: int) -> Iterator[Row]:
+    """Measure the rows of ``consume``."""
+    draw = random.Random(1)
+    settings = {
+        "100 B values": [b"x" * 100] * count,
+        "60 to 140 B values": [b"x" * draw.randrange(60, 141) for _ in range(count)],
+    }
+    for setting, values in settings.items():
+        batches = [parse(data) for data in encoded_values(values)]
+        measured = interleaved(
+            {"ours": partial(consume, batches), "peer": partial(consume_one_by_one, batches)},
+            rounds,
+        )
+        ours, peer = rate(measured["ours"]), rate(measured["peer"])
+        yield Row("consume_records_per_cpu_s", "record by record", setting, ours, peer)
 
 
 def check_batches(check: Callable[[bytes], object], batches: list[bytes], times: int) -> Measured:
@@ -181,6 +238,7 @@ def measure(count: int, rounds: int) -> list[Row]:
                 rates["crc"] / 1e6,
             )
         )
+    rows += consume_rows(count, rounds)
     return rows
 
 

@@ -20,6 +20,7 @@ from typing import Final, TypeAlias
 
 ROUNDS: Final = 3
 QUICK_ROUNDS: Final = 1
+PIPE_COLUMNS: Final = 160
 
 Measurement: TypeAlias = Callable[[], "Measured"]
 
@@ -127,6 +128,16 @@ def show(title: str, rows: Iterable[Row]) -> None:
         _table(title, listed)
 
 
+def show_rows(title: str, rows: Iterable[Row], as_json: bool) -> None:
+    """Print the lines as JSON, or else a table."""
+    listed = list(rows)
+    if not as_json:
+        _table(title, listed)
+        return
+    for row in listed:
+        print(row.line(), flush=True)
+
+
 def _table(title: str, rows: list[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -149,7 +160,8 @@ def _table(title: str, rows: list[Row]) -> None:
             _text(row.theirs),
             "" if ratio is None else f"{ratio:.3g}",
         )
-    Console().print(table)
+    # In a pipe, lines are not cut to the width of a terminal that is not there.
+    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
 
 
 def _rounded(value: float | None) -> float | None:

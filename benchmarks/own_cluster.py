@@ -121,6 +121,7 @@ class OwnCluster:
             read_count = 0
             async with Consumer(self.servers, auto_offset_reset=begin) as consumer:
                 assert await consumer.getmany(POLL_MS), "the consumer read no record"
+                consumer.seek(begin)  # a small log may be read to its end already
                 meter = Meter(self.pids)
                 until = time.perf_counter() + seconds
                 while not read_count or time.perf_counter() < until:
@@ -133,8 +134,8 @@ class OwnCluster:
 
         return await self._with_stable_state(work, seconds)
 
-    async def latencies(self, value: bytes, seconds: float) -> Latencies:
-        """Measure the latency with one record in flight."""
+    async def latencies(self, value: bytes, seconds: float, every_s: float = 0.0) -> Latencies:
+        """Measure the latency with one record in flight; one is sent every ``every_s`` seconds."""
 
         async def work() -> Latencies:
             latencies_s: list[float] = []
@@ -146,9 +147,24 @@ class OwnCluster:
                     began = time.perf_counter()
                     await producer.send_and_wait(value)
                     latencies_s.append(time.perf_counter() - began)
+                    await asyncio.sleep(max(0.0, began + every_s - time.perf_counter()))
                 return Latencies(tuple(latencies_s), meter.stop())
 
         return await self._with_stable_state(work, seconds)
+
+    async def failover_s(self, value: bytes) -> float:
+        """Kill the leader; return the seconds until the next record is acknowledged."""
+        await self._until_complete()
+        async with Producer(self.servers, linger_ms=0) as producer:
+            await producer.send_and_wait(value)
+            leader = await self.leader()
+            began = time.perf_counter()
+            await self._cluster.kill(leader)
+            async with asyncio.timeout(GRACE_S):
+                await producer.send_and_wait(value)
+            took_s = time.perf_counter() - began
+        await self._cluster.restart(leader)
+        return took_s
 
     async def _with_stable_state(self, work: Callable[[], Awaitable[T]], seconds: float) -> T:
         """Return the result of the first ``work`` without a metadata change. Raise Unsteady."""

@@ -24,6 +24,7 @@ PROGRAM: Final = "redis-server"
 HOST: Final = "127.0.0.1"
 REPLICAS: Final = 2
 PIPELINE: Final = 500
+PIPELINE_BYTES: Final = 512 * 1024
 READ_COUNT: Final = 1000
 START_S: Final = 20.0
 END_S: Final = 5.0
@@ -130,12 +131,12 @@ class RedisStreams:
         """
         key = _key(value)
         self._send(key, value, 1)
-        sent = 0
+        sent, count = 0, min(PIPELINE, PIPELINE_BYTES // len(value))
         meter = Meter(self.pids)
         end = time.perf_counter() + seconds
         while not sent or (time.perf_counter() < end and sent * len(value) < bytes_max):
-            self._send(key, value, PIPELINE)
-            sent += PIPELINE
+            self._send(key, value, count)
+            sent += count
         return Flow(sent, len(value), meter.stop())
 
     def read(self, value: bytes, seconds: float) -> Flow:

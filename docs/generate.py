@@ -27,6 +27,7 @@ from docs.tables import (
     excerpts,
     glossary,
     invariants,
+    metrics,
     rules,
     runbook,
     scenario_api,
@@ -89,6 +90,8 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "api-core": lambda: api.names("yak_core"),
     "api-sim": lambda: api.names("yak_sim"),
     "api-net": lambda: api.names("yak_net"),
+    "metrics-yak": lambda: metrics.metric_table("yak_"),
+    "metrics-kafka": lambda: metrics.metric_table("kafka_"),
     "runbook": runbook.messages_table,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,11 @@ from tests.tidy.tree import sources
 # Set before anything imports matplotlib: no display, and no font cache in the home folder.
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("MPLCONFIGDIR", str(Path(sys.prefix, "matplotlib")))
+
+# A shell starts a background process with SIGINT ignored, and its children would inherit that: the
+# tests that interrupt a command would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Modules and collected tests stay in memory: collecting garbage among them costs a fifth.
 gc.set_threshold(50_000, 20, 20)

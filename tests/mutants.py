@@ -1,8 +1,9 @@
-"""The mutants: variants of ``Rules`` with one wrong decision, and the tests that detect each.
+"""The mutants: wrong decisions of brokers and producers, and the tests that detect each.
 
-Golden scripts, random walks, the simulator and the scenarios select from this one table, by a
-column or by name. In these tests no mutant may fail an assertion of the core: assertions are for
-coding errors, and tests check the decisions of rules.
+``MUTANTS`` are variants of ``Rules`` with one wrong decision. Golden scripts, random walks, the
+simulator and the scenarios select from this table, by a column or by name. In these tests no mutant
+may fail an assertion of the core: assertions are for coding errors, and tests check the decisions
+of rules. ``PRODUCER_MUTANTS`` replace a method of the producer, whose decisions are no rules.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 
 from yak_core import rules as right
+from yak_core.clients.delivery import Delivery
+from yak_core.clients.producer import Producer
+from yak_core.contract.effects import Observe
+from yak_core.contract.notes import ProducerReset
 from yak_core.ids import Micros, Offset
 from yak_core.log.producers import ProducerEntry, ProducerTable
 from yak_core.rules import AfterUnknown, ReplicateDecision, Rules, SequenceCheck, SequenceResult
@@ -111,7 +116,7 @@ MUTANTS: dict[str, Mutant] = {
                 else right.accept_replicate(mine, my_leader, epoch, leader)
             ),
             accept_ack=_always),
-        invariants=("StaleMessageIgnored", "NoCutBelowCommitted", "ProgressIsEvidence"), seed=120),
+        invariants=("StaleMessageIgnored", "NoCutBelowCommitted", "ProgressIsEvidence"), seed=9),
     "ack own LEO": Mutant("R3", ("F10",),
         Rules(ack_position=lambda verified, leo: leo),
         golden=("ack_carries_the_verified_offset",),
@@ -162,7 +167,7 @@ MUTANTS: dict[str, Mutant] = {
     "expand before the epoch's start": Mutant("R7", ("F14",),
         Rules(may_join=lambda view: right.may_join(replace(view, epoch_start=0))),
         golden=("follower_joins_when_it_reaches_the_epoch_start",),
-        invariants=("IsrAdmission",), seed=55),
+        invariants=("IsrAdmission",), seed=59),
     "join below min ISR while behind": Mutant("R7", ("F31",),
         Rules(may_join=lambda view: right.may_join(replace(view, caught_up=True))),
         golden=("below_min_isr_a_follower_joins_when_caught_up",)),
@@ -238,4 +243,46 @@ MUTANTS: dict[str, Mutant] = {
     "no storage session is the same": Mutant("R17", (),
         Rules(is_clean=lambda facts: right.is_clean(replace(facts, registered_session=""))),
         golden=("killed_process_keeps_its_place_with_flush_os",)),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ProducerMutant:
+    """A producer with one wrong decision."""
+
+    flaws: tuple[str, ...]
+    """Numbers of docs/flaws.md."""
+    owner: type
+    name: str
+    """The method or property of ``owner`` that ``wrong`` replaces."""
+    wrong: object
+    golden: str
+    """The golden script with another output."""
+    caught_by: tuple[str, ...]
+    """Invariants, and claims of a run; one of them fails in the mix of outcomes."""
+    seed: int
+    """First seed of the mix that fails."""
+
+
+def _start_epoch_at_once(producer: Producer) -> None:
+    if producer.ending_epoch and not producer.fenced:
+        producer.ending_epoch = False
+        producer.session.start_epoch()
+        producer.effects.append(Observe(ProducerReset(producer.session.epoch, producer.abandoned)))
+        producer.abandoned = 0
+
+
+def _no_try_left_or_unknown_producer(delivery: Delivery) -> bool:
+    return not delivery.tries or delivery.producer_unknown
+
+
+PRODUCER_MUTANTS: dict[str, ProducerMutant] = {
+    "new epoch before the old one is resolved": ProducerMutant(("F76",),
+        Producer, "_end_epoch_if_resolved", _start_epoch_at_once,
+        golden="producer_resolves_an_epoch_before_the_next",
+        caught_by=("FencedByAnother",), seed=0),
+    "new sequence for a batch that may be written": ProducerMutant(("F66", "F75"),
+        Delivery, "may_be_renumbered", property(_no_try_left_or_unknown_producer),
+        golden="forgotten_producer_does_not_repeat_a_lost_batch",
+        caught_by=("Each outcome is true",), seed=3),
 }  # fmt: skip

@@ -23,7 +23,7 @@ FLUSH_MODES: Final[tuple[FlushMode, ...]] = get_args(FlushMode)
 
 @value
 class BrokerConfig:
-    """The configuration of a broker; all fields but ``url`` are the same in the whole cluster."""
+    """The configuration of a broker; all fields but its URLs are the same in the whole cluster."""
 
     replicas: tuple[NodeId, ...]
     """The brokers that hold a copy; used only to create the partition state."""
@@ -35,7 +35,9 @@ class BrokerConfig:
     creates: bool = True
     """Whether this broker may create the partition state when the store is empty."""
     url: str = ""
-    """URL of this broker for clients and peers; the core does not interpret it."""
+    """URL of this broker for clients; the core does not interpret it."""
+    peer_url: str = ""
+    """URL of this broker for other brokers, not interpreted either; empty if it is ``url``."""
     replicate_heartbeat_us: int = 100 * MS
     lease_renew_us: int = 300 * MS
     lease_us: int = 3 * SECOND

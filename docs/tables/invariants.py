@@ -14,7 +14,7 @@ from docs.tables.markdown import code, plain, sentence, table
 from docs.tables.rules import NUMBER
 from docs.tables.sources import ROOT
 from scenarios.leader_failover import leader_failover
-from tests.mutants import MUTANTS
+from tests.mutants import MUTANTS, PRODUCER_MUTANTS
 from yak_core.invariants import RULES
 from yak_sim.run.scenario import run_scenario
 from yak_sim.world.expect import Expect
@@ -56,14 +56,16 @@ def _strings(text: str) -> Iterator[str]:
 
 def guarded_by(name: str) -> list[str]:
     """Return the mutants that an invariant detects."""
-    return [title for title, mutant in MUTANTS.items() if name in mutant.invariants]
+    broken = [(title, mutant.invariants) for title, mutant in MUTANTS.items()]
+    broken += [(title, mutant.caught_by) for title, mutant in PRODUCER_MUTANTS.items()]
+    return [title for title, names in broken if name in names]
 
 
 def flaws_of(name: str) -> list[str]:
     """Return the flaws in the description of an invariant and of the mutants that it detects."""
     found = [*NUMBER.findall(RULES[name])]
     for title in guarded_by(name):
-        found += MUTANTS[title].flaws
+        found += (MUTANTS.get(title) or PRODUCER_MUTANTS[title]).flaws
     return sorted(set(found))
 
 

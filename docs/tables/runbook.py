@@ -33,13 +33,18 @@ class Section(NamedTuple):
         return self.title.lower().replace(" ", "-").replace(",", "")
 
 
+def blocks_of(text: str) -> list[tuple[str, str]]:
+    """Return the kind and the body of each block of code in a Markdown text."""
+    return _BLOCK.findall(text)
+
+
 def sections(text: str) -> list[Section]:
     """Return the sections of the page, in their order."""
     found: list[Section] = []
     for chapter in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         name, *parts = re.split(r"^### ", chapter, flags=re.MULTILINE)
         for part in parts:
-            blocks = _BLOCK.findall(part)
+            blocks = blocks_of(part)
             paragraphs = [
                 each for kind, body in blocks if kind == "text" for each in body.split("\n\n")
             ]

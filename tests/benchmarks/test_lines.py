@@ -35,8 +35,9 @@ def test_batches_print_all_rows() -> None:
         "encode_records_per_cpu_s",
         "decode_records_per_cpu_s",
         "parse_mb_per_cpu_s",
+        "consume_records_per_cpu_s",
     }
-    assert len(lines) == 10
+    assert len(lines) == 12
 
 
 def test_waiting_calls_print_their_row() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.levers import LEVERS
 from benchmarks.net import PEER, Figures, rows_of
 from tests.benchmarks.running import check, lines_of, text_of
 from tests.require import executable
@@ -88,3 +89,15 @@ def test_profile_shows_the_leader_a_follower_and_the_client(folder: Path) -> Non
         assert f"\n{who}\n" in text
     assert "yak_core/broker/leader.py" in text
     assert mentioned_by_processes(folder) == []
+
+
+@pytest.mark.long
+def test_levers_print_all_rows_and_leave_nothing(folder: Path) -> None:
+    executable("redis-server")
+    lines = lines_of("benchmarks.levers", "--quick", "--seconds", "0.1", TMPDIR=str(folder))
+    for line in lines:
+        check(line)
+    for lever in LEVERS:
+        found = [line["figure"] for line in lines if line["peer"] == f"without {lever}"]
+        assert Counter(found) >= Counter({"ack_p50_us": 2, "batch_produce_records_per_cpu_s": 2})
+    assert not mentioned_by_processes(folder)

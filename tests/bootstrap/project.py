@@ -60,6 +60,7 @@ import json, os, sys
 
 def main():
     report = {"argv": sys.argv, "cwd": os.getcwd(), "prefix": sys.prefix, "path": sys.path}
+    report["bytecode"] = not sys.dont_write_bytecode and sys.pycache_prefix
     print(json.dumps({**report, "plots": os.environ["MPLCONFIGDIR"]}))
     return 7 if "fail" in sys.argv else 0
 """

@@ -34,6 +34,20 @@ def test_the_command_gets_its_folder_and_its_environment(shared: Project, tmp_pa
     assert shared.start("fail").returncode == 7
 
 
+def test_bytecode_is_kept_where_the_environment_allows_it(
+    shared: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: modules are compiled once, and with PYTHONDONTWRITEBYTECODE not beside the sources."""
+    assert shared.report()["bytecode"] is None
+    shutil.rmtree(shared.folder / "__pycache__")
+    monkeypatch.setitem(shared.env, "PYTHONDONTWRITEBYTECODE", "1")
+    assert shared.report()["bytecode"] == str(shared.venv / "bytecode")
+    assert list(shared.venv.glob("bytecode/**/yak_cli.*.pyc"))
+    assert not (shared.folder / "__pycache__").exists()
+    monkeypatch.setitem(shared.env, "PYTHONPYCACHEPREFIX", str(shared.folder / "own"))
+    assert shared.report()["bytecode"] == str(shared.folder / "own")
+
+
 STREAMS = """
 import os, sys
 def main():

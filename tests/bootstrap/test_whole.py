@@ -5,7 +5,6 @@ These tests install everything, so only `./yak test --all` runs them.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from tests import require
 from tests.bootstrap.project import HOST
+from tests.net.brokers import CLEAN
 from tests.tidy.tree import ROOT
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
@@ -24,9 +24,8 @@ TEST = ("test", "tests/tidy/test_samples.py")
 
 def output(folder: Path, *command: str, **env: str) -> tuple[str, str]:
     """Run a command that must succeed; return its stdout and stderr."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
     done = subprocess.run(
-        command, cwd=folder, env={**kept, **env}, capture_output=True, text=True, check=False
+        command, cwd=folder, env={**CLEAN, **env}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout, done.stderr

@@ -133,10 +133,9 @@ class Bench(Protocol):
     monitor: Monitor
     answers: list[object]
     haste: int
-    """Divides the waits in which nothing must happen, which cost real time in a real world.
-
-    It multiplies timeouts, since a real machine may be busy.
-    """
+    """Divides the waits in which nothing must happen, which cost real time in a real world."""
+    patience: int
+    """Multiplies timeouts, since a real machine may be busy."""
 
     def start(self, node_id: NodeId, node: Node) -> None:
         """Start this node object on the place's disk."""
@@ -239,7 +238,7 @@ def happened(
     bench: Bench, condition: Callable[[], bool], what: str, within_us: Micros = 5 * SECOND
 ) -> None:
     """Wait for a condition that the contract promises."""
-    if not bench.run_until(condition, within_us * bench.haste):
+    if not bench.run_until(condition, within_us * bench.patience):
         raise Violation(f"in vain: {what}")
     intact(bench)
 

@@ -22,6 +22,7 @@ class ManualBench:
     """A Manual world with two places; see :class:`tests.conformance.bench.Bench`."""
 
     haste = 1
+    patience = 1
 
     def __init__(self, stormy: bool, backend_type: type[ManualBackend] = ManualBackend) -> None:
         self.monitor = Monitor()

@@ -36,7 +36,8 @@ from yak_net.metadata.redis_store import RedisStore
 from yak_net.runtime.backend import NetBackend, OnAnswer
 from yak_net.runtime.budget import Budget
 from yak_net.runtime.wire import CLIENT_PATH, PEER_PATH
-from yak_net.storage import System, open_storage
+from yak_net.storage import LoopWrites, System, open_storage
+from yak_net.storage.loop_writes import STALLED_S
 
 CONFIG = BrokerConfig(("n1", "n2"))
 SECOND = 1_000_000
@@ -114,6 +115,9 @@ class Place:
         self.node_id = node_id
         self.starts = 0
         self.disk = FaultyDisk(bench.path / f"{node_id}-0")
+        # Its clock stands still, so that a stall of the disk ends the writes of the loop: the
+        # checks run on the loop, which must not wait until a check releases the disk.
+        self.loop_writes = LoopWrites(clock=lambda: 0.0)
         self.store = FaultyStore(RedisStore(bench.store_url, "bench", STORE_US))
         self.backend: NetBackend | None = None
         self.peers: Peers | None = None
@@ -137,7 +141,9 @@ class Place:
         await site.start()
         self.port = self.runner.addresses[0][1]
         storage = open_storage(self.disk.power.root, self.node_id, system=self.disk.system)
-        backend = NetBackend(storage, peers, self.store, lambda note: None, lambda how, why: None)
+        backend = NetBackend(
+            storage, peers, self.store, lambda note: None, lambda how, why: None, self.loop_writes
+        )
         self.backend = backend
         monitor = self.bench.monitor
         backend.host = Host(
@@ -213,9 +219,10 @@ class Place:
 class NetBench:
     """Two places on this machine; see :class:`tests.conformance.bench.Bench`. Close it."""
 
-    haste = 3
+    patience = 3
 
-    def __init__(self, path: Path, stormy: bool) -> None:
+    def __init__(self, path: Path, stormy: bool, haste: int) -> None:
+        self.haste = haste
         self.path = path
         self.stormy = stormy
         self.monitor = Monitor()
@@ -308,7 +315,9 @@ class NetBench:
         return met
 
     def stall_disk(self, node_id: NodeId) -> None:
-        self.places[node_id].disk.open.clear()
+        place = self.places[node_id]
+        place.disk.open.clear()
+        place.loop_writes.thread_took(STALLED_S + 1)
 
     def release_disk(self, node_id: NodeId) -> None:
         self.places[node_id].disk.open.set()

@@ -25,6 +25,7 @@ class SimBench:
     """A simulated world with two places; see :class:`tests.conformance.bench.Bench`."""
 
     haste = 1
+    patience = 1
 
     def __init__(self, stormy: bool) -> None:
         self.monitor = Monitor()

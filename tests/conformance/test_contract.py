@@ -83,8 +83,14 @@ CHECKS = [
 
 
 @pytest.fixture(params=["manual", "sim", "net"])
-def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
-    """Yield a maker of benches of one world, and close the benches."""
+def maker(
+    request: pytest.FixtureRequest, tmp_path: Path, pytestconfig: pytest.Config
+) -> Iterator[Maker]:
+    """Yield a maker of benches of one world, and close the benches.
+
+    The waits of the real world, in which nothing must happen, are longer among the long tests.
+    """
+    haste = 15 if "not long" in pytestconfig.getoption("-m") else 3
     if request.param != "net":
         yield {"manual": ManualBench, "sim": SimBench}[request.param]
         return
@@ -93,7 +99,7 @@ def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
     def make(stormy: bool) -> NetBench:
         path = tmp_path / str(len(made))
         path.mkdir()
-        made.append(NetBench(path, stormy))
+        made.append(NetBench(path, stormy, haste))
         return made[-1]
 
     yield make

@@ -222,7 +222,7 @@ def connect(path: Path) -> redis.Redis:
 def test_lost_connection_is_unknown() -> None:
     """The call may have taken effect, so it is not Refused (F18)."""
     with tempfile.TemporaryDirectory(prefix="yak-redis-") as folder, asyncio.Runner() as runner:
-        path = Path(folder, "nobody.sock")
+        path = Path(folder, "none.sock")
         with connect(path) as client:
             lua = LuaStore(client, "c")
             socket = OverSocket(runner, f"unix://{path}", "c")

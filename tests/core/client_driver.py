@@ -50,11 +50,19 @@ def batch(base: int = 0, epoch: int = 0, count: int = 1) -> Batch:
 class Driver:
     """A client node with its last requests and its results."""
 
-    def __init__(self, config: ConsumerConfig | ProducerConfig, now: Micros = 0) -> None:
+    def __init__(
+        self,
+        config: ConsumerConfig | ProducerConfig,
+        now: Micros = 0,
+        *,
+        requests_once: bool = False,
+    ) -> None:
         started = Started("c1", config, 1 << 127, Recovered())
         self.now = now
         self.node: Consumer | Producer = (
-            Consumer(now, started) if isinstance(config, ConsumerConfig) else Producer(now, started)
+            Consumer(now, started)
+            if isinstance(config, ConsumerConfig)
+            else Producer(now, started, requests_once=requests_once)
         )
         self.sent: list[Send] = []
         self.results: list[tuple[int, object]] = []
@@ -151,9 +159,11 @@ def polling(config: ConsumerConfig = CONSUMER) -> Driver:
     return made
 
 
-def sending(count: int = 1, config: ProducerConfig = PRODUCER) -> Driver:
+def sending(
+    count: int = 1, config: ProducerConfig = PRODUCER, *, requests_once: bool = False
+) -> Driver:
     """Return a producer with ``count`` batches of one record in flight."""
-    made = Driver(config)
+    made = Driver(config, requests_once=requests_once)
     for number in range(count):
         made.call(number, SendBatch(batch()))
     return made

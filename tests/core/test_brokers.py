@@ -84,8 +84,17 @@ def forget_record(world: Manual) -> None:
 
 
 def take_from_replicas(world: Manual) -> None:
-    assert world.store.state is not None
-    world.store.state = replace(world.store.state, replicas=("n1", "n3"), isr=("n1",), nodes=())
+    state = world.store.state
+    assert state is not None
+    world.store.state = replace(
+        state,
+        partition_epoch=state.partition_epoch + 1,
+        attempt="other",
+        ancestors=((state.partition_epoch, state.attempt), *state.ancestors),
+        replicas=("n1", "n3"),
+        isr=("n1",),
+        nodes=(),
+    )
 
 
 @pytest.mark.parametrize(

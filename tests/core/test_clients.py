@@ -19,7 +19,7 @@ from tests.core.client_driver import (
     polling,
     sending,
 )
-from yak_core.clients.producer import FENCED
+from yak_core.clients.delivery import FENCED
 from yak_core.contract.client_calls import Poll, PollResult, Seek, SendBatch
 from yak_core.contract.effects import Exit
 from yak_core.contract.events import (

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from tests.core.brokers import broker_of, cluster
 from tests.core.metadata_records import led
 from yak_core.broker.health import BrokerHealth, health_of, why_no_leader
 from yak_core.broker.node import build_broker
 from yak_core.broker.phases import Phase
-from yak_core.broker.roles import Broker
 from yak_core.config import MS, SECOND, BrokerConfig
 from yak_core.ids import NodeId
 from yak_core.manual.run import advance, settle
@@ -22,27 +22,8 @@ SLACK = 200 * MS
 
 
 def world_of(min_isr: int = 2) -> Manual:
-    """Return three brokers: n1 leads, all are in the ISR, and all have the partition state."""
-    world = Manual()
-    for node in NODES:
-        world.add(node, BrokerConfig(NODES, min_isr), build_broker())
-        world.start(node)
-        settle(world)
-    assert advance(world, 10 * SECOND, lambda: all(knows_all(world, node) for node in NODES))
-    return world
-
-
-def broker_of(world: Manual, node: NodeId) -> Broker:
-    """Return a running broker."""
-    found = world.host(node).node
-    assert isinstance(found, Broker)
-    return found
-
-
-def knows_all(world: Manual, node: NodeId) -> bool:
-    broker = broker_of(world, node)
-    leads = broker.leading is not None or node != "n1"
-    return leads and broker.partition is not None and broker.partition.isr == NODES
+    """Return three brokers that serve."""
+    return cluster(BrokerConfig(NODES, min_isr))
 
 
 def health(world: Manual, node: NodeId) -> BrokerHealth:
@@ -114,7 +95,7 @@ def test_leader_in_its_lease_is_ready_with_one_dead_member() -> None:
 
 
 def test_deposed_leader_without_network_is_not_ready() -> None:
-    """Goal: an old leader that hears nobody says so, though it does not know of the new one."""
+    """Goal: an old leader without followers reports that, though it does not know the new one."""
     world = world_of()
     for peer in ("n2", "n3", STORE):
         world.transit.disconnected["n1", peer] = None
@@ -136,6 +117,65 @@ def test_all_brokers_see_an_isr_below_min_isr() -> None:
         broker.partition = replace(broker.partition, isr=("n1",), elr=("n2", "n3"))
         found = health(world, node)
         assert (found.is_ready, "min ISR is 2" in found.reason) == (False, True)
+
+
+def joined(*, store: bool) -> Manual:
+    """Return a cluster in which n2 has caught up with n1, and has not read that it joined.
+
+    Method: the store answers no call of n2 after its registration, until ``store``.
+    """
+    world = Manual()
+    for node in NODES:
+        world.add(node, BrokerConfig(NODES, 2), build_broker())
+    world.start("n1")
+    settle(world)
+    world.start("n2")
+    assert advance(world, 10 * SECOND, lambda: broker_of(world, "n1").leading is not None)
+    assert advance(world, 10 * SECOND, lambda: broker_of(world, "n2").phase is Phase.RUNNING)
+    cut_the_store(world, "n2")
+    leader = broker_of(world, "n1")
+    assert advance(
+        world, 5 * SECOND, lambda: leader.partition is not None and "n2" in leader.partition.isr
+    )
+    if store:
+        del world.transit.disconnected["n2", STORE]
+    return world
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_follower_that_has_not_read_that_it_joined_is_ready(store: bool) -> None:
+    """Goal: it hears the leader and has caught up; without the store that is all that it knows."""
+    world = joined(store=store)
+    for _ in range(8):
+        assert health(world, "n2").is_ready
+        advance(world, SECOND)
+    assert health(world, "n1").is_ready
+    view = broker_of(world, "n2").partition
+    assert view is not None
+    assert ("n2" in view.isr, health(world, "n2").store_answers) == (store, store)
+
+
+def test_follower_knows_when_it_has_not_joined() -> None:
+    """Goal: a store that still names a small ISR after the follower caught up is believed.
+
+    Method: set the time of the last reply. With n2 the ISR would be large enough, then not.
+    """
+    world = joined(store=False)
+    follower = broker_of(world, "n2")
+    assert follower.partition is not None
+    assert follower.partition.isr == ("n1",)
+    follower.session.replied_at = follower.follower.caught_up_at + SLACK
+    assert health(world, "n2").is_ready
+    follower.session.replied_at = follower.follower.caught_up_at + 5 * SLACK
+    found = health(world, "n2")
+    assert (found.is_ready, "min ISR is 2" in found.reason) == (False, True)
+    follower.session.replied_at = follower.follower.caught_up_at
+    follower.partition = replace(follower.partition, min_isr=3)
+    assert not health(world, "n2").is_ready
+    follower.partition = replace(follower.partition, min_isr=2)
+    assert health(world, "n2").is_ready
+    follower.follower.on_isr(("n1", "n2"))
+    assert not health(world, "n2").is_ready, "it was a member, and was removed"
 
 
 def test_follower_without_messages_of_its_leader_is_not_ready() -> None:
@@ -166,8 +206,8 @@ def test_reason_for_no_leader_names_who_may_lead() -> None:
     state = replace(led(isr=("n1", "n2")), leader=None)
     assert "campaigns" in why_no_leader(state, "n1")
     assert "n1, n2" in why_no_leader(state, "n3")
-    nobody = replace(state, isr=(), elr=(), last_known_eligible=("n1", "n3"))
-    assert "n1, n3" in why_no_leader(nobody, "n1")
+    without_isr = replace(state, isr=(), elr=(), last_known_eligible=("n1", "n3"))
+    assert "n1, n3" in why_no_leader(without_isr, "n1")
 
 
 def test_follower_without_a_leader_has_the_reason() -> None:

@@ -42,12 +42,12 @@ class Watcher:
     """Records effects and raises ``error`` if set."""
 
     def __init__(self, error: Exception | None = None) -> None:
-        self.told: list[Effect] = []
+        self.observed: list[Effect] = []
         self.error = error
 
     def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
         """Record the effects."""
-        self.told += effects
+        self.observed += effects
         if self.error is not None:
             raise self.error
 
@@ -95,7 +95,7 @@ def test_a_fuse_stops_the_host_right_after_an_effect(effects: int, carried_out: 
     for _ in range(3):
         host.deliver(ANY)
     assert (crash_point.effects_left, host.alive) == (0, False)
-    assert len(watcher.told) == carried_out == sum(step.done for step in trace)
+    assert len(watcher.observed) == carried_out == sum(step.done for step in trace)
     assert [step.done for step in trace] == [min(2, effects), effects - 2][: len(trace)]
     assert backend.halts == []
 
@@ -166,7 +166,7 @@ def test_the_first_event_builds_the_node() -> None:
     host.deliver(STARTED)
     assert isinstance(host.node, Two)
     host.deliver(ANY)
-    assert [str(effect) for effect in watcher.told] == [
+    assert [str(effect) for effect in watcher.observed] == [
         str(CancelTimer(key)) for key in ("begun", "first", "second")
     ]
 

@@ -242,3 +242,24 @@ def test_a_refusal_before_the_append_is_definite(stage: Stage) -> None:
         stage.commit(batch)
         stage.answer("n1", 2, written(0))
     assert stage.invariants.committed_end == 1
+
+
+FENCED = SendResult(ErrorCode.INVALID_PRODUCER_EPOCH, Outcome.NOT_WRITTEN, -1, Epoch(-1))
+
+
+def test_a_producer_does_not_fence_itself(stage: Stage) -> None:
+    """Method: the producer sends in epoch 1 while it may send a batch of epoch 0."""
+    old = stage.batch(0, Epoch(1), producer=5, sequence=0)
+    stage.send("p1", 1, old)
+    stage.send("p1", 2, replace(old, producer_epoch=1))
+    stage.send("p2", 1, stage.batch(0, Epoch(1), producer=6, sequence=0))
+    with broken("FencedByAnother"):
+        stage.give_result("p1", 1, FENCED)
+
+
+def test_a_producer_with_the_same_id_may_fence_another(stage: Stage) -> None:
+    batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
+    stage.send("p1", 1, batch)
+    stage.send("p2", 1, replace(batch, producer_epoch=1))
+    with near_miss("FencedByAnother"):
+        stage.give_result("p1", 1, FENCED)

@@ -56,14 +56,29 @@ SAMPLE_BYTES = (
     b'"unclean_generation":0,"unclean_policy":"never","version":3}'
 )
 
+PAIR = replace(
+    SAMPLE,
+    nodes=(
+        SAMPLE.nodes[0],
+        ("n2", NodeEntry(BrokerEpoch(2), False, True, "c", Epoch(1), 40, "p", 2)),
+    ),
+)
+PAIR_BYTES = (
+    SAMPLE_BYTES.replace(b'"leo":-1,"url"', b'"leo":-1,"peer_url":"","schema_max":1,"url"')
+    .replace(b'"leo":40,"url":""', b'"leo":40,"peer_url":"p","schema_max":2,"url":"c"')
+    .replace(b'"schema":1', b'"schema":2')
+)  # fmt: skip
+"""A state that only schema 2 can express."""
+
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 IDS = WORDS.filter(bool)
 COUNTS = st.integers(0, 2**63 - 1)
 LIVES = st.integers(1, 2**63 - 1)
 ID_TUPLES = st.lists(IDS, max_size=4, unique=True).map(lambda ids: tuple(sorted(ids)))
 ENTRIES = st.builds(
-    NodeEntry, LIVES, st.booleans(), st.booleans(), WORDS, st.integers(-1, 9), st.integers(-1, 9)
-)
+    NodeEntry, LIVES, st.booleans(), st.booleans(), WORDS, st.integers(-1, 9), st.integers(-1, 9),
+    st.sampled_from(["", "http://p:1"]), st.integers(1, 3),
+)  # fmt: skip
 RECORDS = st.builds(
     PartitionState,
     store_id=IDS,
@@ -89,6 +104,36 @@ RECORDS = st.builds(
 def test_sample_of_schema_1_is_read_and_written_unchanged() -> None:
     assert decode_partition_state(SAMPLE_BYTES) == SAMPLE
     assert encode_partition_state(SAMPLE) == SAMPLE_BYTES
+
+
+def test_sample_of_schema_2_is_read_and_written_unchanged() -> None:
+    assert decode_partition_state(PAIR_BYTES) == PAIR
+    assert encode_partition_state(PAIR) == PAIR_BYTES
+
+
+def test_broker_that_reads_schema_2_is_marked_in_schema_1() -> None:
+    """Method: its entry has schema 2 as ``leo``, which older versions keep and do not read."""
+    marked = replace(SAMPLE, nodes=(("n1", replace(SAMPLE.nodes[0][1], schema_max=2)),))
+    assert b'"last_epoch":-1,"leo":2,"url"' in encode_partition_state(marked)
+    assert b'"schema":1' in encode_partition_state(marked)
+    assert decode_partition_state(encode_partition_state(marked)) == marked
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PAIR_BYTES.replace(b'"schema":2', b'"schema":3'),
+        PAIR_BYTES.replace(b'"schema":2', b'"schema":0'),
+        PAIR_BYTES.replace(b'"schema":2', b'"schema":1'),
+        SAMPLE_BYTES.replace(b'"schema":1', b'"schema":2'),
+        PAIR_BYTES.replace(b'"p","schema_max":2', b'"","schema_max":1'),
+        PAIR_BYTES.replace(b'"schema_max":2', b'"schema_max":0'),
+        SAMPLE_BYTES.replace(b'"leo":-1,', b'"leo":-1,"schema_max":2,'),
+    ],
+)
+def test_a_state_in_the_wrong_schema_is_refused(data: bytes) -> None:
+    with pytest.raises(PartitionStateError):
+        decode_partition_state(data)
 
 
 @examples(30, 100, RECORDS)

@@ -9,7 +9,13 @@ import pytest
 
 from tests.core.metadata_records import TWO, altered, drained, first, led, ok, sets, shrunk
 from yak_core.ids import BrokerEpoch, Epoch
-from yak_core.metadata.partition_state import ANCESTORS_MAX, NodeEntry, PartitionState, Recovery
+from yak_core.metadata.partition_state import (
+    ANCESTORS_MAX,
+    SCHEMA,
+    NodeEntry,
+    PartitionState,
+    Recovery,
+)
 from yak_core.metadata.transitions import Rejected, create, elect, elr_after, register
 
 # T0
@@ -20,7 +26,8 @@ def test_creator_is_registered_and_alone_in_the_isr() -> None:
     assert state.stamp == (1, "a1")
     assert state.ancestors == ()
     assert sets(state) == (("n1",), (), ())
-    assert state.nodes == (("n1", NodeEntry(BrokerEpoch(1), True, False, "u1", Epoch(-1), -1)),)
+    entry = NodeEntry(BrokerEpoch(1), True, False, "u1", Epoch(-1), -1, "", SCHEMA)
+    assert state.nodes == (("n1", entry),)
     assert (state.leader, state.leader_broker_epoch, state.leader_epoch) == (None, 0, 0)
     assert (state.recovery, state.unclean_policy, state.last_leader) == (
         "recovered",
@@ -82,7 +89,7 @@ def test_only_an_unclean_registration_changes_the_sets(
     assert sets(grown) == (tuple(isr.split()), tuple(elr.split()), tuple(last_known.split()))
     assert grown.stamp == (state.partition_epoch + 1, "r"), "F23: no older proposal matches"
     assert grown.node(node) == NodeEntry(
-        BrokerEpoch(grown.partition_epoch), clean, False, "u", Epoch(-1), -1
+        BrokerEpoch(grown.partition_epoch), clean, False, "u", Epoch(-1), -1, "", SCHEMA
     )
 
 
@@ -121,7 +128,7 @@ def test_registration_ends_draining_and_clears_evidence() -> None:
     )
     state = ok(register(replace(state, nodes=nodes), attempt="r", node="n2", clean=True, url="u"))
     assert state.node("n2") == NodeEntry(
-        BrokerEpoch(state.partition_epoch), True, False, "u", Epoch(-1), -1
+        BrokerEpoch(state.partition_epoch), True, False, "u", Epoch(-1), -1, "", SCHEMA
     )
 
 

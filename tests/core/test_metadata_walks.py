@@ -100,7 +100,7 @@ def walk(min_isr: int, replicas: int, steps: list[Step], seen: Counter[str]) -> 
             assert store.state == proposed
         if had_min_isr and not store.state.isr and not store.state.elr:
             # The replicas that may hold all committed records are recorded.
-            seen["nobody eligible"] += 1
+            seen["no broker eligible"] += 1
             assert len(store.state.last_known_eligible) >= store.state.effective_min_isr
 
 
@@ -122,7 +122,7 @@ def test_any_sequence_of_calls_keeps_the_record_sound(budget: int) -> None:
         "rejected",
         "refused by stamp",
         "refused by guard",
-        "nobody eligible",
+        "no broker eligible",
     ):
         assert seen[kind] >= 10, seen
 

@@ -2,7 +2,7 @@
 
 A result of not written is a promise: no copy of the batch is or comes into a log. The producer
 gives it only for batches that were never sent, of which the world says that no try has left, or
-that a broker refused.
+that a broker refused: finally, or each time in a world that makes no copies of requests.
 """
 
 from __future__ import annotations
@@ -156,12 +156,58 @@ def test_one_try_that_may_have_left_makes_the_outcome_unknown(reported: int) -> 
 
 
 def test_a_refused_try_may_have_a_copy_in_flight() -> None:
-    """Goal: only a try that never left is certain at the delivery timeout. Method: one refusal."""
-    made = sending(1, SHORT)
-    made.produced(0, FEW, Outcome.NOT_WRITTEN)
-    made.step(TimerFired("overdue"), SHORT.delivery_timeout_us)
-    made.fire("overdue")
-    assert outcomes(made) == {0: "UNKNOWN"}
+    """Goal: only a try that never left is certain at the delivery timeout. Method: one refusal.
+
+    A world that delivers each request at most once has no such copy.
+    """
+    for requests_once, outcome in ((False, "UNKNOWN"), (True, "NOT_WRITTEN")):
+        made = sending(1, SHORT, requests_once=requests_once)
+        made.produced(0, FEW, Outcome.NOT_WRITTEN)
+        made.step(TimerFired("overdue"), SHORT.delivery_timeout_us)
+        made.fire("overdue")
+        assert outcomes(made) == {0: outcome}
+        assert made.resets == [ProducerReset(1, 1)]
+
+
+def test_a_refused_batch_is_not_sent_when_no_response_could_arrive_in_time() -> None:
+    """Goal: not written, where one more try could only be unknown. Method: a late retry."""
+    for requests_once in (False, True):
+        made = sending(1, SHORT, requests_once=requests_once)
+        made.produced(0, FEW, Outcome.NOT_WRITTEN)
+        made.step(TimerFired("retry"), SHORT.delivery_timeout_us * 95 // 100)
+        assert len(made.sent) == (1 if requests_once else 2)
+        assert outcomes(made) == ({0: "NOT_WRITTEN"} if requests_once else {})
+
+
+@pytest.mark.parametrize("refused", [(), (0,), (1,), (0, 1)])
+def test_each_try_must_be_refused(refused: tuple[int, ...]) -> None:
+    """Goal: one try without an answer leaves the outcome open. Method: two tries, at stop, too."""
+    for at_stop in (False, True):
+        made = sending(1, SHORT, requests_once=True)
+        made.step(PeerLost("n1"))
+        made.fire("retry")
+        assert len(made.sent) == 2
+        for at in refused:
+            made.produced(at, FEW, Outcome.NOT_WRITTEN)
+        if at_stop:
+            made.step(StopAsked(0))
+        else:
+            made.step(TimerFired("overdue"), SHORT.delivery_timeout_us)
+            expire(made, 1)
+        last_is_open = len(made.sent) > 2  # the timer of a retry may send once more
+        certain = len(refused) == 2 and not last_is_open
+        assert outcomes(made) == {0: "NOT_WRITTEN" if certain else "UNKNOWN"}
+
+
+def test_a_refused_gap_is_not_written() -> None:
+    """Goal: a batch behind one that was given up is not in the log either. Method: its refusal."""
+    for requests_once, outcome in ((False, "UNKNOWN"), (True, "NOT_WRITTEN")):
+        made = sending(2, requests_once=requests_once)
+        made.produced(0, ErrorCode.MESSAGE_TOO_LARGE, Outcome.NOT_WRITTEN)
+        made.produced(1, GAP, Outcome.NOT_WRITTEN)
+        made.fire("retry")
+        made.produced(2, GAP, Outcome.NOT_WRITTEN)
+        assert outcomes(made) == {0: "NOT_WRITTEN", 1: outcome}
 
 
 def test_the_next_epoch_waits_for_every_batch_that_may_have_left() -> None:

@@ -159,16 +159,16 @@ def test_a_step_that_raises_is_a_difference() -> None:
     """Goal: an exception is reported like other differences. Method: a rule that raises."""
 
     def never(_now: Micros, _since: Micros, _match: Offset, _leo: Offset, _lag: Micros) -> bool:
-        raise ValueError("nobody knows")
+        raise ValueError("on purpose")
 
     rules = replace(Rules(), in_lag=never)
     trace = run("slow_follower", 7).trace
     [start] = differing(replay_lines(encode_trace(trace), rules))
     assert start.kind == "broker"
     assert start.difference is not None
-    assert start.difference.error.endswith("ValueError: nobody knows")
+    assert start.difference.error.endswith("ValueError: on purpose")
     assert start.difference.replayed == ()
-    assert start.difference.sentence.endswith(" raises ValueError: nobody knows")
+    assert start.difference.sentence.endswith(" raises ValueError: on purpose")
     stopped = replay_lines(encode_trace(trace), rules, until=start.difference.step)
     assert stopped.at == trace.step(start.difference.step)
     assert stopped.snapshot is None, "there is no state after an exception"

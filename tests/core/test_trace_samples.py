@@ -20,10 +20,11 @@ from yak_core.trace.schema_1 import upgraded
 
 FORMATS = Path(__file__).parents[1] / "golden_formats"
 DIGESTS = {1: "2508994b532f07af249da23c79bcce51", 2: "f314e9414344b523e95e84ace3d48cf1"}
-PRESENT = "96c718159695e938c06ae76ef67401aa"
+PRESENT = "0585bace0483b4692cf59884aa2980fc"
 """Digest of the steps of the samples as they are written now: schema 2, with fields added since.
 
-Added: ``Recovered.storage_session``.
+Added: ``Recovered.storage_session``, ``NodeEntry.peer_url`` and ``schema_max``,
+``BrokerConfig.peer_url``.
 """
 
 

@@ -11,7 +11,7 @@ from tests.golden.golden_stage import Stage
 from yak_core.batch import Batch, Builder
 from yak_core.broker.node import build_broker
 from yak_core.clients.consumer import build_consumer
-from yak_core.clients.producer import build_producer
+from yak_core.clients.producer import build_producer, build_producer_on_connections
 from yak_core.config import BrokerConfig, ConsumerConfig, ProducerConfig, flush_mode
 from yak_core.contract.client_calls import Poll, Seek, SendBatch
 from yak_core.contract.messages import FetchRequest, ListOffsetsRequest, ProduceRequest
@@ -143,12 +143,16 @@ def offsets(stage: Stage, args: Args) -> None:
 
 
 def client(stage: Stage, args: Args) -> None:
-    """``client p1 [acks=all]`` or ``client c1 [at=0]``: start a producer or a consumer node."""
+    """``client p1 [acks=all] [once=1]`` or ``client c1 [at=0]``: start a client node.
+
+    With ``once``, the world promises that it makes no copies of the producer's requests.
+    """
+    build = build_producer_on_connections if args.number("once", 0) else build_producer
     name, acks, at = args.next("its name"), args.choice("acks", "all", ACKS), args.number("at", 0)
     args.finish()
     brokers = tuple(node for node in stage.world.nodes if node.startswith("n"))
     if name.startswith("p"):
-        stage.world.add(name, ProducerConfig(brokers, acks=acks), build_producer)
+        stage.world.add(name, ProducerConfig(brokers, acks=acks), build)
     else:
         stage.world.add(name, ConsumerConfig(brokers, start_offset=at), build_consumer)
     stage.world.start(name)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.golden.golden_script import Script, ScriptError, parse, run
 from tests.golden.golden_words import Play
-from tests.mutants import MUTANTS
+from tests.mutants import MUTANTS, PRODUCER_MUTANTS
 from yak_core.ids import Epoch, Offset
 from yak_core.log.epochs import EpochIndex
 from yak_core.rules import Rules
@@ -60,6 +60,19 @@ def shows_otherwise(wanted: Script, rules: Rules) -> bool:
 def test_a_golden_script_changes_when_its_rule_is_replaced(name: str, shown_by: str) -> None:
     """Run the script under the mutant: its output differs, and no assertion fails."""
     assert shows_otherwise(script(shown_by), MUTANTS[name].variant)
+
+
+@pytest.mark.parametrize("name", PRODUCER_MUTANTS)
+def test_a_golden_script_changes_when_a_producer_is_wrong(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run the script that names a flaw of the wrong producer: its output differs."""
+    mutant = PRODUCER_MUTANTS[name]
+    wanted = script(mutant.golden)
+    assert set(mutant.flaws) & set(wanted.flaws)
+    assert not shows_otherwise(wanted, Rules())
+    monkeypatch.setattr(mutant.owner, mutant.name, mutant.wrong)
+    assert shows_otherwise(wanted, Rules())
 
 
 def _beyond_the_end(epochs: EpochIndex, epoch: Epoch, leo: Offset) -> None:

@@ -115,6 +115,10 @@ class BrokerProcess:
         until(lambda: not self.up or self.health().get("status") == "ok", self.output, within_s)
         assert self.up, self.output
 
+    def wait_for_log(self, text: str) -> None:
+        """Wait until a text is in the log, which a thread of the broker writes later."""
+        until(lambda: text in self.output, f"no {text!r} in the log: {self.output}")
+
     def wait_for_end(self, within_s: float = PATIENCE_S) -> int:
         """Wait for the end of the process; return its exit code."""
         return self.process.wait(within_s)

@@ -1,8 +1,8 @@
 """A fake broker: the command line, signals and answers of a broker, without replication.
 
-``FAKE_LEADER`` names the leader (n1). ``FAKE_<NODE>``, such as ``FAKE_N2``, sets a fault:
-``refuse`` exits with 2, ``halt`` exits with 1 after the first request, ``deaf`` ignores SIGTERM,
-``mute`` never answers.
+``FAKE_LEADER`` names the leader (n1), ``FAKE_ISR`` the ISR (the leader alone). ``FAKE_<NODE>``,
+such as ``FAKE_N2``, sets a fault: ``refuse`` exits with 2, ``halt`` exits with 1 after the first
+request, ``deaf`` ignores SIGTERM, ``mute`` never answers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 OPTIONS = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
 NODE = OPTIONS["--node-id"]
 LEADER = os.environ.get("FAKE_LEADER", "n1")
+ISR = os.environ.get("FAKE_ISR", LEADER).split(",")
 FAULT = os.environ.get(f"FAKE_{NODE.upper()}", "")
 
 
@@ -25,7 +26,7 @@ def body_of(path: str) -> dict[str, object]:
     if path == "/health":
         known = {"leader": LEADER, "epoch": 1, "leo": 5, "hw": 4, "isr": ["n1", "n2", "n3"]}
         return {"status": "ok", "node": NODE, "role": role, **known}
-    cluster = {"cluster": OPTIONS["--cluster"], "leader": LEADER, "epoch": 1, "isr": [LEADER]}
+    cluster = {"cluster": OPTIONS["--cluster"], "leader": LEADER, "epoch": 1, "isr": ISR}
     return {**cluster, "elr": [], "hw": 4, "version": 2, "brokers": []}
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from tests.net.brokers import ROOT, until
+from tests.net.brokers import CLEAN, ROOT, until
 from yak_net.cluster.supervisor import ClusterSpec
 
 FAKE = (sys.executable, "-S", str(Path(__file__).with_name("cluster_broker.py")))
@@ -56,8 +56,7 @@ class Marked:
 
     def env(self, **extra: str) -> dict[str, str]:
         """Return the environment with the mark, and of YAK's variables only free ports."""
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
-        return {**ours, "YAK_PORT": "0", **extra, MARK: self.mark}
+        return {**CLEAN, "YAK_PORT": "0", **extra, MARK: self.mark}
 
     def start(self, words: list[str], cwd: Path, **env: str) -> subprocess.Popen[str]:
         """Start a marked process."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import shutil
 from collections.abc import Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,8 @@ import pytest
 from tests.net.client_tools import Made
 from tests.net.forked import FORKER
 from tests.net.http_tools import WorldGateway, cluster
+from tests.net.test_older_data import NODES, SAMPLES
+from yak_net.metadata.embedded import EmbeddedMetadata
 
 PATIENCE_S = 60.0
 
@@ -74,3 +79,28 @@ def gateway() -> WorldGateway:
 def alone() -> WorldGateway:
     """Return the gateway of a cluster of one broker."""
     return WorldGateway(cluster(("n1",), 1))
+
+
+@pytest.fixture
+def metadata() -> Iterator[EmbeddedMetadata]:
+    """Yield a metadata server for one test."""
+    with EmbeddedMetadata() as server:
+        yield server
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty working folder; no option has a value from the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in tuple(os.environ):
+        if name.startswith("YAK_") and name != "YAK_REQUIRE":
+            monkeypatch.delenv(name)
+    return tmp_path
+
+
+@pytest.fixture
+def data(folder: Path) -> Path:
+    """Return the data folder of a stopped cluster of three brokers, without its store."""
+    for node in NODES:
+        shutil.copytree(SAMPLES / node, folder / "data" / node)
+    return folder / "data"

@@ -1,7 +1,7 @@
 """Hostile clients of one broker: idle, half-sent and slow connections, in a process of their own.
 
-``python -m tests.net.flood HOST PORT IDLE SLOW HALF`` opens so many connections of each kind, and
-prints how often it has opened one. It ends when its standard input does.
+``python -m tests.net.flood HOST PORT IDLE SLOW HALF`` opens these numbers of connections, and
+prints how many it has opened. It ends when its standard input does.
 """
 
 from __future__ import annotations

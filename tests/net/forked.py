@@ -6,6 +6,7 @@ end. Each command has its own signals, descriptors, environment and exit code.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -16,8 +17,9 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, NoReturn, TypeAlias
 
 Given: TypeAlias = int | IO[bytes]
 PATIENCE_S = 30.0
@@ -144,7 +146,7 @@ def main(requests: socket.socket) -> None:
         if text and not os.fork():
             requests.close()
             keep(json.loads(text), fds)
-            return
+            os._exit(0)
         for fd in fds:
             os.close(fd)
         with contextlib.suppress(ChildProcessError):
@@ -174,7 +176,24 @@ def keep(request: tuple[list[str], dict[str, str]], fds: list[int]) -> None:
     os.environ.clear()
     os.environ.update(env)
     sys.argv = ["yak", *words]
-    sys.modules["yak_cli"].main(prog_name="yak")
+    try:
+        sys.modules["yak_cli"].main(prog_name="yak")
+    except SystemExit as exit_:
+        end(exit_)
+
+
+def end(exit_: SystemExit) -> NoReturn:
+    """End this process. Raise ``exit_`` if threads still run or the exit code is a message.
+
+    The end of the interpreter would free all objects that were imported before the fork, and copy
+    their pages first. That takes longer than most commands.
+    """
+    if threading.active_count() > 1 or isinstance(exit_.code, str):
+        raise exit_
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(exit_.code or 0)
 
 
 if __name__ == "__main__":

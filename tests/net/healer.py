@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import subprocess
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from tests.net.cluster_tools import PATIENCE_S, Marked
 
 SECTIONS: Final = runbook.sections(runbook.PAGE.read_text(encoding="utf-8"))
 MAY_FAIL: Final = ("yak cluster status", "--dry-run")
+PERSISTS_S: Final = 3.0
+"""Time after which a message is not that of a broker that starts, or of an election."""
 KEY: Final = re.compile(r"redis-cli DEL '([^']+)'")
 
 
@@ -56,35 +59,55 @@ class Healer:
         return found
 
     def problem(self) -> str:
-        """Return the problems that ``yak cluster status`` prints; empty if the cluster is ready."""
-        done = self.yak("cluster", "status")
-        return done.stderr if done.returncode else ""
+        """Return the problems that ``yak cluster status`` prints; empty if all is well."""
+        return self.yak("cluster", "status").stderr
 
     def wait_for_problem(self) -> str:
-        """Wait until ``yak cluster status`` prints a problem; return it."""
-        until(self.problem, "a problem", PATIENCE_S)
-        return self.problem()
+        """Wait until ``yak cluster status`` prints why no leader is ready; return it."""
+        problem = ""
+
+        def is_not_ready() -> bool:
+            nonlocal problem
+            done = self.yak("cluster", "status")
+            problem = done.stderr
+            return done.returncode != 0
+
+        until(is_not_ready, "a problem", PATIENCE_S)
+        return problem
+
+    def wait_until_well(self) -> None:
+        """Wait until no problem is printed, and all brokers are in the ISR."""
+        until(lambda: self._is_well(self.problem()), "all brokers in the ISR", PATIENCE_S)
+
+    def _is_well(self, output: str) -> bool:
+        status = {} if output else self.status()
+        return len(status.get("isr", ())) == len(status.get("brokers", "-"))
 
     def heal(self, output: str, **known: str) -> list[str]:
         """Run the commands for each message, first those in ``output``, until all is well.
 
-        That is, until a leader is ready and all brokers are in the ISR. ``known`` are values that
-        an operator knows. Return the titles of the sections.
+        That is, until no problem is printed and all brokers are in the ISR. Later messages are read
+        again after a while: a broker that was started needs time. ``known`` are values that an
+        operator knows. Return the titles of the sections.
         """
         titles: list[str] = []
+        seen: tuple[str, float] = ("", 0.0)
 
         def is_well() -> bool:
-            nonlocal output
+            nonlocal output, seen
             if output:
                 section, values = diagnose(output)
-                titles.append(section.title)
-                self._run(section, known | values)
+                if section.title != seen[0]:
+                    seen = (section.title, time.monotonic())
+                if not titles or time.monotonic() > seen[1] + PERSISTS_S:
+                    titles.append(section.title)
+                    self._run(section, known | values)
+                    seen = ("", 0.0)
             output = self.problem()
-            status = {} if output else self.status()
-            return len(status.get("isr", ())) == len(status.get("brokers", "-"))
+            return self._is_well(output)
 
         try:
-            until(is_well, "all brokers in the ISR", PATIENCE_S)
+            until(is_well, "all brokers in the ISR", 3 * PATIENCE_S)
         except AssertionError as error:
             raise AssertionError(f"{error}; after {titles[-3:]}: {output}") from error
         return titles

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import jsonschema
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from tests.core.brokers import ready_brokers
 from yak_core.broker.health import BrokerHealth, health_of
-from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
+from yak_core.broker.view import BrokerView, view_of
 from yak_core.config import BrokerConfig, FlushMode
 from yak_core.contract.client_calls import ClientResult
 from yak_core.contract.messages import Request, Response
 from yak_core.ids import Micros, NodeId
-from yak_core.manual.run import advance, settle
+from yak_core.manual.run import advance
 from yak_core.manual.world import Manual
-from yak_net.http.gateway import BrokerStopped, Gateway, Phase
+from yak_net.http.gateway import BrokerStopped, Gateway, Health, Phase
+from yak_net.http.openapi import document
+from yak_net.http.problems import Handler
 from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, middlewares, routes
+from yak_net.metrics.elections import Election
+from yak_net.metrics.journal import Entry
+from yak_net.storage.times import TimePosition
 
 SECOND = 1_000_000
 NODES = ("n1", "n2", "n3")
 NOW_MS = 1_700_000_000_000
+DOCUMENT = json.loads(document("0"))
+COMPONENTS = DOCUMENT["components"]
 JSON = {"Content-Type": "application/json"}
 T = TypeVar("T")
 Client = TestClient[web.Request, web.Application]
@@ -39,23 +49,8 @@ def cluster(
     nodes: tuple[NodeId, ...] = NODES, min_isr: int = 2, flush: FlushMode = "batch"
 ) -> Manual:
     """Make brokers: the first leads, all are in the ISR, and all have the partition state."""
-    world = Manual()
-    for node_id in nodes:
-        config = BrokerConfig(nodes, min_isr, flush, url=url(node_id))
-        world.add(node_id, config, build_broker())
-        world.start(node_id)
-        settle(world)
-    assert advance(world, 10 * SECOND, lambda: all(_knows(world, one) for one in nodes))
-    return world
-
-
-def _knows(world: Manual, node_id: NodeId) -> bool:
-    node = world.host(node_id).node
-    assert isinstance(node, Broker)
-    assert node.config is not None
-    whole = node.config.replicas
-    leading = node.leading is not None or node_id != whole[0]
-    return leading and node.partition is not None and node.partition.isr == whole
+    configs = {node: BrokerConfig(nodes, min_isr, flush, url=url(node)) for node in nodes}
+    return ready_brokers(configs)
 
 
 class WorldGateway:
@@ -65,9 +60,11 @@ class WorldGateway:
         self.world = world
         self.node_id = node_id
         self.cluster = "test"
+        self.version = "0"
         self.phase = Phase.RUNNING
         self.halt_reason = ""
         self.urls = {node: url(node) for node in NODES}
+        self.peers: dict[NodeId, str] = {}
         self.waits = asyncio.Event()
         """Set once a request is pending."""
         self.left = asyncio.Event()
@@ -84,6 +81,12 @@ class WorldGateway:
     def url_of(self, node: NodeId | None) -> str:
         return "" if node is None else self.urls[node]
 
+    def peer_urls(self) -> dict[NodeId, str]:
+        return self.peers
+
+    def history(self) -> tuple[list[Election], list[Entry]]:
+        return [], []
+
     def wall_ms(self) -> int:
         return NOW_MS
 
@@ -91,6 +94,14 @@ class WorldGateway:
         if not self.world.is_up(self.node_id):
             return None
         return health_of(self.node, self.world.nodes[self.node_id].clock)
+
+    def view(self) -> BrokerView | None:
+        if not self.world.is_up(self.node_id):
+            return None
+        return view_of(self.node, self.world.nodes[self.node_id].clock)
+
+    def metrics(self, accept: str, status: Health, *, is_ready: bool) -> tuple[bytes, str]:
+        return (f"{status} {is_ready} {accept}".encode(), "text/plain")
 
     def move(self, us: Micros = 0, until: Callable[[], bool] = lambda: False) -> None:
         """Advance the world and complete the requests that have answers."""
@@ -102,6 +113,9 @@ class WorldGateway:
                 future.set_result(answer)
             elif not self.world.is_up(self.node_id) and not future.done():
                 future.set_exception(BrokerStopped(sent=True))
+
+    async def first_since(self, timestamp_ms: int, end: int) -> TimePosition | None:
+        raise BrokerStopped(sent=False)
 
     async def ask(self, request: Request) -> Response:
         if not self.world.is_up(self.node_id):
@@ -128,13 +142,21 @@ class ScriptedGateway:
         self.answer = answer
         self.node_id = "n1"
         self.cluster = "test"
+        self.version = "0"
         self.phase = Phase.RUNNING
         self.halt_reason = ""
         self.urls = {node: url(node) for node in NODES}
+        self.peers: dict[NodeId, str] = {}
         self.asked: list[Request] = []
 
     def url_of(self, node: NodeId | None) -> str:
         return "" if node is None else self.urls.get(node, "")
+
+    def peer_urls(self) -> dict[NodeId, str]:
+        return self.peers
+
+    def history(self) -> tuple[list[Election], list[Entry]]:
+        return [], []
 
     def wall_ms(self) -> int:
         return NOW_MS
@@ -142,12 +164,40 @@ class ScriptedGateway:
     def health(self) -> BrokerHealth | None:
         return None
 
+    def view(self) -> BrokerView | None:
+        return None
+
+    def metrics(self, accept: str, status: Health, *, is_ready: bool) -> tuple[bytes, str]:
+        return (f"{status} {is_ready} {accept}".encode(), "text/plain")
+
+    async def first_since(self, timestamp_ms: int, end: int) -> TimePosition | None:
+        raise BrokerStopped(sent=False)
+
     async def ask(self, request: Request) -> Response:
         self.asked.append(request)
         answer = self.answer(request)
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+
+@web.middleware
+async def documented(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Check that each answer is one of those that /openapi.json has for its endpoint."""
+    response = await handler(request)
+    resource = request.match_info.route.resource
+    if resource is None or request.method == "HEAD":
+        return response
+    operation = DOCUMENT["paths"][resource.canonical][request.method.lower()]
+    found = operation["responses"].get(str(response.status))
+    assert found is not None, f"undocumented status {response.status} of {resource.canonical}"
+    if response.status != 307:
+        assert response.content_type in found["content"], response.content_type
+    if isinstance(response, web.Response) and response.content_type.endswith("json"):
+        assert isinstance(response.body, bytes)
+        schema = {**found["content"][response.content_type]["schema"], "components": COMPONENTS}
+        jsonschema.validate(json.loads(response.body), schema)
+    return response
 
 
 @asynccontextmanager
@@ -161,7 +211,9 @@ async def serving(
 
     ``runner`` are options of aiohttp's AppRunner; the test server sets ``handler_cancellation``.
     """
-    app = web.Application(client_max_size=body_bytes_max, middlewares=middlewares())
+    # A scripted gateway may give answers that no broker gives.
+    checks = [] if isinstance(gateway, ScriptedGateway) else [documented]
+    app = web.Application(client_max_size=body_bytes_max, middlewares=[*checks, *middlewares()])
     app.add_routes(routes(gateway, batch_bytes_max))
     server = TestServer(app, host="127.0.0.1")
     await server.start_server(**{"auto_decompress": False, **runner})

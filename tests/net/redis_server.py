@@ -22,6 +22,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.net.certificates import Certificates
 from tests.require import executable
 
 READY = "ready to accept connections"
@@ -41,14 +42,23 @@ def free_port() -> int:
 class RedisServer:
     """One server; ``url`` names its socket, or its port with ``tcp``, and never changes.
 
-    ``options`` are redis-server's own, such as ``("--requirepass", "secret")``.
+    ``options`` are redis-server's own, such as ``("--requirepass", "secret")``. ``program`` is
+    another server, such as Valkey. With ``tls``, the port requires TLS and a client certificate.
     """
 
-    def __init__(self, folder: Path, options: tuple[str, ...] = (), tcp: bool = False) -> None:
-        self.program = executable("redis-server")
+    def __init__(
+        self,
+        folder: Path,
+        options: tuple[str, ...] = (),
+        tcp: bool = False,
+        program: str = "",
+        tls: Certificates | None = None,
+    ) -> None:
+        self.program = program or executable("redis-server")
         self.folder = folder
         self.options = options
         self.tcp = tcp
+        self.tls = tls
         self.port = 0
         self.socket = folder / "redis.sock"
         self.lines: deque[str] = deque(maxlen=200)
@@ -58,7 +68,11 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0" if self.tcp else f"unix://{self.socket}"
+        if not self.tcp:
+            return f"unix://{self.socket}"
+        if self.tls is None:
+            return f"redis://127.0.0.1:{self.port}/0"
+        return f"rediss://127.0.0.1:{self.port}/0?{self.tls.options()}"
 
     def start(self) -> None:
         """Start on the existing data, if any; return once it accepts connections."""
@@ -110,7 +124,11 @@ class RedisServer:
     def _launch(self) -> bool:
         self._told.clear()
         self.lines.clear()
-        command = [self.program, "--port", str(self.port), "--bind", "127.0.0.1"]
+        command = [self.program, "--bind", "127.0.0.1"]
+        if self.tls is None:
+            command += ["--port", str(self.port)]
+        else:
+            command += ["--port", "0", "--tls-port", str(self.port), *self.tls.server_options()]
         command += ["--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", ""]
         command += ["--appendonly", "yes", "--appendfsync", "always", *self.options]
         self._process = subprocess.Popen(
@@ -151,10 +169,12 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(*options: str, tcp: bool = False) -> Iterator[RedisServer]:
+def redis_server(
+    *options: str, tcp: bool = False, tls: Certificates | None = None
+) -> Iterator[RedisServer]:
     """Yield a started server in its own folder; kill it at the end."""
     with tempfile.TemporaryDirectory(prefix="yak-redis-") as folder:
-        server = RedisServer(Path(folder), options, tcp)
+        server = RedisServer(Path(folder), options, tcp or tls is not None, tls=tls)
         try:
             server.start()
             yield server

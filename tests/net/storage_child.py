@@ -17,13 +17,14 @@ from yak_core.contract.events import DiskOk, DiskResult
 from yak_core.ids import LogGeneration, OpId
 from yak_net.storage import BrokerDisk, open_storage
 
-IN_FLIGHT = 20
+IN_FLIGHT = (1, 20)
+"""Effects in flight: with one, the loop writes the appends; with more, the disk thread does."""
 TRUNCATES_EACH = 15
 """One effect in this number is a truncation."""
 
 
 class Writer:
-    """Keeps IN_FLIGHT effects in flight."""
+    """Keeps one or many effects in flight, in turn."""
 
     def __init__(self, path: Path, seed: int) -> None:
         self.draw = random.Random(seed)
@@ -72,7 +73,7 @@ class Writer:
 
     async def run(self) -> None:
         while True:
-            while len(self.ends) >= IN_FLIGHT:
+            while len(self.ends) >= IN_FLIGHT[self.op // 40 % 2]:
                 self.room.clear()
                 await self.room.wait()
             self.order()

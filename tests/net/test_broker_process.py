@@ -28,15 +28,6 @@ Start: TypeAlias = Callable[..., BrokerProcess]
 
 
 @pytest.fixture
-def metadata() -> Iterator[EmbeddedMetadata]:
-    """Yield a metadata server for one test."""
-    server = EmbeddedMetadata()
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def start(metadata: EmbeddedMetadata, tmp_path: Path) -> Iterator[Start]:
     """Start brokers with a free port and a data directory by default."""
     with brokers() as make:
@@ -177,7 +168,7 @@ def test_bad_address_of_the_store_is_refused(start: Start) -> None:
 
 
 def test_failed_listen_gives_the_advice_that_fits(start: Start) -> None:
-    """Goal: only a port in use is told to be freed; each message names the address."""
+    """Goal: only for a port in use the message advises to free it; each names the address."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         in_use = f"127.0.0.1:{taken.getsockname()[1]}"
         message = refused(start("--listen", in_use, log="used"))

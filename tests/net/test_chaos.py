@@ -215,9 +215,12 @@ def test_records_without_a_leader_end_as_not_written_or_unknown(tmp_path: Path) 
         await cluster.wait_until_in_sync()
         leader = await cluster.wait_for_leader()
         others = tuple(node for node in cluster.urls if node != leader)
-        told: list[Resolved] = []
+        resolved: list[Resolved] = []
         async with Producer(
-            cluster.servers, delivery_timeout_ms=1500, request_timeout_ms=300, on_batch=told.append
+            cluster.servers,
+            delivery_timeout_ms=1500,
+            request_timeout_ms=300,
+            on_batch=resolved.append,
         ) as producer:
             await producer.send_and_wait(b"r-0000000")
             cluster.kill(*others)
@@ -234,10 +237,10 @@ def test_records_without_a_leader_end_as_not_written_or_unknown(tmp_path: Path) 
         read = await read_all(cluster.servers)
         held = {int((value or b"").removeprefix(b"r-")) for value in read}
         assert 0 in held
-        for batch in told:
+        for batch in resolved:
             assert batch.first in held or batch.outcome != "written"
             assert batch.first not in held or batch.outcome != "not_written"
-        return [batch.outcome for batch in told]
+        return [batch.outcome for batch in resolved]
 
     with cluster_in(tmp_path) as cluster:
         outcomes = asyncio.run(play(cluster))

@@ -31,7 +31,7 @@ from tests.net.client_commands import (
 )
 from yak_cli import main
 
-NOBODY = "127.0.0.1:1"
+NO_BROKER = "127.0.0.1:1"
 """An address without a listener; to listen there needs privileges."""
 
 ODD = [b"", b"\0", b"\xff\xfe", b"tab\there", b"cr\r", b" ", "žluťoučký".encode(), b"a" * 70_000]
@@ -144,7 +144,7 @@ def test_timeout(at: str) -> None:
 @pytest.mark.parametrize("words", [("produce", "-m", "x", "--json"), ("consume", "-e")])
 def test_no_broker_answers(words: tuple[str, ...]) -> None:
     """Goal: exit code 1 and one line with the address and the next step."""
-    done = yak(*words, "-b", NOBODY, "--timeout", "500ms")
+    done = yak(*words, "-b", NO_BROKER, "--timeout", "500ms")
     assert (done.returncode, done.stdout) == (1, b"")
     assert len(done.stderr.splitlines()) == 1
     assert b"http://127.0.0.1:1" in done.stderr

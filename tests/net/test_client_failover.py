@@ -50,14 +50,14 @@ async def test_failover_during_sends(cluster: dict[str, BrokerProcess]) -> None:
     Consumers started before and after the failover read all records in order.
     """
     servers = [broker.url for broker in cluster.values()]
-    told: list[Resolved] = []
+    resolved: list[Resolved] = []
 
     async def scenario() -> None:
         numbers = iter(range(1_000_000))
         stop = asyncio.Event()
         sent: list[Sent] = []
         async with (
-            Producer(servers, on_batch=told.append) as producer,
+            Producer(servers, on_batch=resolved.append) as producer,
             Consumer(servers, auto_offset_reset="earliest") as follower,
         ):
 
@@ -69,9 +69,9 @@ async def test_failover_during_sends(cluster: dict[str, BrokerProcess]) -> None:
             sending = asyncio.create_task(send())
 
             async def epoch_beyond(epoch: int) -> int:
-                while not told or told[-1].leader_epoch <= epoch:
+                while not resolved or resolved[-1].leader_epoch <= epoch:
                     await asyncio.sleep(0.01)
-                return told[-1].leader_epoch
+                return resolved[-1].leader_epoch
 
             first = await epoch_beyond(0)
             cluster["one"].signal(signal.SIGKILL)
@@ -82,7 +82,7 @@ async def test_failover_during_sends(cluster: dict[str, BrokerProcess]) -> None:
             await producer.flush()
             assert [(await record).offset for record in sent] == list(range(len(sent)))
             assert (producer.confirmed, producer.unresolved) == (len(sent), 0)
-            assert sum(batch.count for batch in told if batch.leader_epoch == first) <= end_after
+            assert sum(b.count for b in resolved if b.leader_epoch == first) <= end_after
             got: list[ConsumerRecord] = []
             while len(got) < len(sent):
                 got += await follower.getmany(timeout_ms=10_000)

@@ -119,8 +119,8 @@ def test_other_tools_commands_are_explained() -> None:
     ("line", "noun"),
     [
         ("consume events", "there is one log"),
-        ("consume -o @1700000000", "by time"),
-        ("consume -o s@1700000000", "by time"),
+        ("consume -o e@1700000000", "by time"),
+        ("consume -o s@noon", "invalid time"),
         ("consume -o stored", "no consumer groups"),
         ("consume -X group.id=g", "no consumer groups"),
         ("consume -X no.such=1", "fetch.max.bytes"),

@@ -106,9 +106,9 @@ async def test_stop_of_a_producer_without_a_connection() -> None:
 
 
 async def test_a_timeout_names_the_last_refusal() -> None:
-    """Goal: the reason with its values. Method: refusals until the delivery timeout."""
+    """Goal: reason with values, not written. Method: refusals until the delivery timeout."""
     async with FakeBroker() as broker:
-        async with Producer(broker.url, linger_ms=0, delivery_timeout_ms=500) as producer:
+        async with Producer(broker.url, linger_ms=0, delivery_timeout_ms=1_500) as producer:
             sent = await producer.send(b"a")
             few = "too few in-sync replicas: 1, need 2; retry later"
             answered = 0
@@ -120,6 +120,7 @@ async def test_a_timeout_names_the_last_refusal() -> None:
                 await asyncio.sleep(0.01)
             with pytest.raises(RequestTimedOutError) as caught:
                 await sent
+            assert caught.value.outcome == "not_written"
     for part in ("NOT_ENOUGH_REPLICAS", "1", "2"):
         assert part in str(caught.value).split("; ")[0]
 

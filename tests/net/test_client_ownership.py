@@ -230,9 +230,9 @@ def test_programs_with_a_real_broker(tmp_path: Path) -> None:
         assert lines == ["IllegalStateError"] * 4 + ["2 0"]
         assert [record.value for record in read(broker.url, 0, 2)] == [b"before", b"after"]
         lines = asyncio.run(output(DROPPED, broker.url))
-        told = [line for line in lines if "ResourceWarning" in line and "producer" in line]
-        assert len(told) == 1, lines
-        assert "3 accepted records" in told[0]
+        warned = [line for line in lines if "ResourceWarning" in line and "producer" in line]
+        assert len(warned) == 1, lines
+        assert "3 accepted records" in warned[0]
         lines = asyncio.run(output(NEVER_AWAITED, broker.url))
-        told = [line for line in lines if "was never awaited" in line]
-        assert ["Producer.send" in told[0], "Producer.flush" in told[1]] == [True, True]
+        warned = [line for line in lines if "was never awaited" in line]
+        assert ["Producer.send" in warned[0], "Producer.flush" in warned[1]] == [True, True]

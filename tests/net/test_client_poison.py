@@ -69,17 +69,11 @@ def produce(broker: BrokerProcess, *batches: Batch) -> list[ProduceResponse]:
 
 
 @pytest.fixture
-def metadata() -> Iterator[str]:
-    """Yield the URL of a metadata store."""
-    with EmbeddedMetadata() as store:
-        yield store.url
-
-
-@pytest.fixture
-def log(metadata: str, tmp_path: Path) -> Iterator[BrokerProcess]:
+def log(metadata: EmbeddedMetadata, tmp_path: Path) -> Iterator[BrokerProcess]:
     """Yield a broker with: good 0, garbage 1 to 3, good 4, compressed 5 and 6, good 7."""
     with brokers() as start:
-        words = ("--listen", "127.0.0.1:0", "--redis", metadata, "--data-dir", str(tmp_path / "d"))
+        words = ["--listen", "127.0.0.1:0", "--redis", metadata.url]
+        words += ["--data-dir", str(tmp_path / "d")]
         broker = start(tmp_path / "log", *words)
         broker.wait_until_ready()
         send(broker.url, b"0")
@@ -142,10 +136,11 @@ def test_http_fetch_names_the_next_offset(log: BrokerProcess) -> None:
     assert [record["value"] for record in body["records"]] == ["4"]
 
 
-def test_broker_refuses_what_nobody_can_read(metadata: str, tmp_path: Path) -> None:
+def test_broker_refuses_what_no_client_can_read(metadata: EmbeddedMetadata, tmp_path: Path) -> None:
     """Goal: with the option nothing unreadable gets into the log, and the order is kept."""
     with brokers() as start:
-        words = ("--listen", "127.0.0.1:0", "--redis", metadata, "--data-dir", str(tmp_path / "d"))
+        words = ["--listen", "127.0.0.1:0", "--redis", metadata.url]
+        words += ["--data-dir", str(tmp_path / "d")]
         broker = start(tmp_path / "log", *words, "--check-records")
         broker.wait_until_ready()
         large = seal(built(*[b"x" * 1000] * 100))

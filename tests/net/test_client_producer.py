@@ -247,28 +247,28 @@ async def test_hold_of_a_batch_ends_by_itself(made: Made) -> None:
 async def test_hook_gets_each_batch_once(made: Made) -> None:
     """Goal: the hook gets the records, their outcome and their offsets."""
 
-    told: list[Resolved] = []
-    async with producer(made, on_batch=told.append) as sender:
+    resolved: list[Resolved] = []
+    async with producer(made, on_batch=resolved.append) as sender:
         runtime = made.runtimes[0]
         for size, answer in ((2, None), (3, LOST), (1, REFUSED)):
             for _ in range(size):
                 await sender.send(b"x")
             before = sender.unresolved
             flushing = asyncio.create_task(sender.flush())
-            await runtime.asked(len(told) + 1)
+            await runtime.asked(len(resolved) + 1)
             assert sender.unresolved == before == size
             if answer is None:
                 runtime.confirm(0, 40, epoch=2)
             else:
-                runtime.answer(len(told), answer)
+                runtime.answer(len(resolved), answer)
             await flushing
-    shown = [(r.first, r.count, r.outcome, r.base_offset, r.leader_epoch) for r in told]
+    shown = [(r.first, r.count, r.outcome, r.base_offset, r.leader_epoch) for r in resolved]
     assert shown == [
         (0, 2, "written", 40, 2),
         (2, 3, "unknown", -1, -1),
         (5, 1, "not_written", -1, -1),
     ]
-    assert [None if r.error is None else r.error.name for r in told] == [
+    assert [None if r.error is None else r.error.name for r in resolved] == [
         None,
         "REQUEST_TIMED_OUT",
         "NOT_ENOUGH_REPLICAS",

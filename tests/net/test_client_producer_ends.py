@@ -77,7 +77,7 @@ async def test_cancelled_stop_closes_connections(when: str, made: Made) -> None:
     made.turns_to_close = 10
     sender = producer(made)
     if when == "start":
-        made.refusal = NoBrokersAvailable("nobody")
+        made.refusal = NoBrokersAvailable("no broker")
         ending = asyncio.create_task(sender.start())
     else:
         await sender.start()
@@ -154,7 +154,7 @@ async def test_options_reach_the_node(made: Made) -> None:
         (-1, False),
         (0, False),
     ]
-    assert made.names[0] == "me of build_producer at http://h:1"
+    assert made.names[0] == "me of build_producer_on_connections at http://h:1"
 
 
 async def test_unconfirmed_records_have_no_offset(made: Made) -> None:

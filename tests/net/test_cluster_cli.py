@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,21 +12,12 @@ from click.testing import CliRunner, Result
 
 from tests.net.cluster_tools import spec_of
 from tests.net.test_cluster_files import STATE
-from yak_net.cluster.cli import call, cluster
+from yak_net.cluster.cli import cluster
 from yak_net.cluster.cli_common import NotRunning
 from yak_net.cluster.control import ControlServer
 from yak_net.cluster.supervisor import Supervisor
+from yak_net.cluster.supervisor_calls import call
 from yak_net.runtime.state_file import state_path, write_state
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return an empty working folder without configuration."""
-    monkeypatch.chdir(tmp_path)
-    for name in tuple(os.environ):
-        if name.startswith("YAK_") and name != "YAK_REQUIRE":
-            monkeypatch.delenv(name)
-    return tmp_path
 
 
 def yak(*words: str) -> Result:
@@ -49,6 +39,7 @@ def yak(*words: str) -> Result:
         ("logs -n -1", 2, "--lines"),
         ("status", 1, "yak cluster up"),
         ("status --json", 1, "yak cluster up"),
+        ("health -w -e", 1, "yak cluster up"),
         ("kill n1", 1, "yak cluster up"),
         ("logs", 1, "yak cluster up"),
     ],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -147,14 +149,14 @@ async def test_unusable_content_is_refused(
 
 async def test_problem_with_saving_is_reported_once(tmp_path: Path) -> None:
     """Method: a disk that cannot be written, then a server that is down; both end."""
-    told: list[str] = []
-    async with served(tmp_path, on_problem=told.append) as (metadata, client):
+    reported: list[str] = []
+    async with served(tmp_path, on_problem=reported.append) as (metadata, client):
         (tmp_path / "metadata.json.tmp").mkdir()
         client.hset(RECORD, mapping=CONTENT)
-        await wait_for(lambda: told, "it is reported")
+        await wait_for(lambda: reported, "it is reported")
         (tmp_path / "metadata.json.tmp").rmdir()
         await wait_for(lambda: RECORD in saved(tmp_path)["keys"], "the saved state")
-        assert len(told) == 1
+        assert len(reported) == 1
         assert metadata.server is not None
         metadata.server.down()
         await wait_for(lambda: metadata.problem, "a problem")
@@ -178,3 +180,23 @@ async def test_empty_redis_has_no_cluster() -> None:
     """Method: a real, empty server."""
     with redis_server() as server:
         assert await members(server.url, "yak") == ()
+
+
+async def test_too_many_connections_are_a_problem(tmp_path: Path) -> None:
+    """Goal: the owner of the cluster is given the reason, on its own event loop."""
+    problems: list[tuple[str, int]] = []
+
+    def on_problem(text: str) -> None:
+        problems.append((text, threading.get_ident()))
+
+    async with served(tmp_path, on_problem=on_problem) as (metadata, client):
+        assert metadata.server is not None
+        metadata.server.connections_max = 4
+        known = client.connection_pool.connection_kwargs
+        with ExitStack() as opened:
+            for _ in range(8):
+                line = socket.create_connection((known["host"], known["port"]))
+                opened.enter_context(line)
+            await wait_for(lambda: problems, "a problem")
+    ((text, thread),) = problems
+    assert ("4 connections" in text, thread) == (True, threading.get_ident())

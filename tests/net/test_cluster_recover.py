@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.net.redis_server import redis_server
-from tests.net.test_older_data import NODES, RECORD, SAMPLES, STATE
+from tests.net.test_older_data import NODES, RECORD, STATE
 from yak_core.broker.saved_state import Claim, SavedValues, read_saved
 from yak_core.ids import BrokerEpoch, Epoch
 from yak_core.metadata.partition_state import (
@@ -37,18 +37,6 @@ from yak_net.storage.survey import saved_values, survey_log
 from yak_net.storage.system import System
 
 BYTES = encode_partition_state(STATE)
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the data folder of a stopped cluster of three brokers."""
-    monkeypatch.chdir(tmp_path)
-    for name in tuple(os.environ):
-        if name.startswith("YAK_") and name != "YAK_REQUIRE":
-            monkeypatch.delenv(name)
-    for node in NODES:
-        shutil.copytree(SAMPLES / node, tmp_path / "data" / node)
-    return tmp_path / "data"
 
 
 def recover(data: Path, *words: str) -> Result:

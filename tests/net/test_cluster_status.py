@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import asyncio
+import json
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from tests.net.http_tools import WorldGateway, cluster, serving
+from yak_core.broker.health import BrokerHealth
+from yak_net.cluster import cli_status
 from yak_net.cluster.cli import cluster as commands
 from yak_net.cluster.errors import ClusterError
-from yak_net.cluster.status import Answer, BrokerStatus, ClusterStatus, State, merge, print_status
+from yak_net.cluster.health import health_of
+from yak_net.cluster.status import (
+    Answer,
+    BrokerStatus,
+    ClusterStatus,
+    State,
+    count_stopped,
+    merge,
+    print_status,
+)
 from yak_net.cluster.status_requests import remote_status
 
 ROWS = tuple(
@@ -88,6 +101,30 @@ def test_degraded_leader_may_be_ready() -> None:
     assert status.brokers[0].problem == "n1: no store"
 
 
+@pytest.mark.parametrize(
+    ("stopped", "min_isr", "serves"),
+    [
+        ({}, 2, True),
+        ({"n3": State.DOWN}, 2, True),
+        ({"n3": State.DOWN}, 3, False),
+        ({"n2": State.PAUSED, "n3": State.DOWN}, 2, False),
+        ({"n2": State.PAUSED, "n3": State.DOWN}, 1, True),
+        ({"n2": State.DOWN, "n3": State.DOWN}, 0, True),
+    ],
+)
+def test_processes_that_do_not_run_count_at_once(
+    stopped: dict[str, State], min_isr: int, serves: bool
+) -> None:
+    """Goal: a leader that has not missed the acks yet is not ready. Without min ISR: its word."""
+    health, view = answer("n1", "n1", 3, 7)
+    rows = [replace(row, state=stopped.get(row.id, row.state)) for row in ROWS]
+    isr = ["n1", "n2", "n3"]
+    status = count_stopped(merge("yak", rows, {"n1": (health, {**view, "isr": isr})}), min_isr)
+    assert (status.serves, status.reason == "") == (serves, serves)
+    assert all(node in status.reason for node in stopped if not serves)
+    assert ClusterStatus.from_dict(asdict(status)) == status
+
+
 def test_reason_for_no_leader_names_who_may_lead() -> None:
     """Goal: the brokers to start, if none of them runs; else what a candidate says."""
     health, view = answer("n3", None, 3, 9, status="degraded", ready=False, reason="elsewhere")
@@ -95,8 +132,8 @@ def test_reason_for_no_leader_names_who_may_lead() -> None:
     assert "n1, n2" in merge("yak", ROWS, down).reason
     up = {"n3": (health, {**view, "isr": ["n3"], "elr": []})}
     assert merge("yak", ROWS, up).reason == "n3: elsewhere"
-    nobody = {"n3": (health, {**view, "isr": [], "elr": []})}
-    assert merge("yak", ROWS, nobody).reason == "n3: elsewhere"
+    no_leader = {"n3": (health, {**view, "isr": [], "elr": []})}
+    assert merge("yak", ROWS, no_leader).reason == "n3: elsewhere"
 
 
 def test_no_answer_leaves_everything_unknown() -> None:
@@ -122,6 +159,80 @@ def test_json_is_the_object_of_the_formats(capsys: pytest.CaptureFixture[str]) -
     assert [line.split()[:2] for line in lines[2:]] == [["n1", "ok"], ["n2", "no"], ["n3", "no"]]
 
 
+@pytest.mark.parametrize(
+    ("answers", "down", "out_of_isr", "nouns"),
+    [
+        ({}, "n1 n2 n3", "", ["no broker responds"]),
+        ({"n1": ["n1", "n2", "n3"], "n2": [], "n3": []}, "", "", []),
+        ({"n1": ["n1", "n2", "n3"], "n2": []}, "n3", "", ["n3 does not respond"]),
+        ({"n1": ["n1", "n2"], "n2": [], "n3": []}, "", "n3", ["n3 is not in the ISR"]),
+        ({"n1": ["n1"], "n2": []}, "n3", "n2 n3", ["n3 does not", "n2 is not in", "n3 is not in"]),
+    ],
+)
+def test_health_names_all_that_is_missing(
+    answers: dict[str, list[str]], down: str, out_of_isr: str, nouns: list[str]
+) -> None:
+    """Goal: healthy only if all brokers are up and in the ISR of the leader's view."""
+    found = {}
+    for node, isr in answers.items():
+        health, view = answer(node, "n1", 3, 7)
+        found[node] = health, {**view, "isr": isr}
+    health_found = health_of(merge("yak", ROWS, found))
+    assert health_found.is_healthy == (not nouns)
+    assert " ".join(health_found.down) == down
+    assert " ".join(health_found.out_of_isr) == out_of_isr
+    for noun in nouns:
+        assert any(reason.startswith(noun) for reason in health_found.reasons), noun
+    body = health_found.as_json()
+    assert list(body) == ["healthy", "leader", "brokers", "down", "out_of_isr", "reasons"]
+    assert health_found.lines()[0].split() == ["Healthy:", str(not nouns).lower()]
+
+
+def test_problem_of_a_broker_is_not_healthy() -> None:
+    """Goal: a leader without its store commits records, and is not healthy."""
+    of_leader = answer("n1", "n1", 3, 7, status="degraded", ready=True, reason="no store")
+    health, view = of_leader
+    found = dict.fromkeys(("n2", "n3"), answer("n2", "n1", 3, 7))
+    status = merge("yak", ROWS, found | {"n1": (health, {**view, "isr": ["n1", "n2", "n3"]})})
+    assert status.serves
+    assert health_of(status).reasons == ("n1: no store",)
+
+
+class Late(WorldGateway):
+    """The only broker of a cluster; it is ready from its third answer on."""
+
+    answers = 0
+
+    def health(self) -> BrokerHealth | None:
+        self.answers += 1
+        found = super().health()
+        assert found is not None
+        return found if self.answers > 2 else replace(found, is_ready=False, reason="not yet")
+
+
+async def test_health_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: exit 10 while something is missing; with -e each change is printed, then exit 0.
+
+    Method: real HTTP of brokers in a manual world.
+    """
+    monkeypatch.setattr(cli_status, "WATCH_S", 0.02)
+
+    async def run(*words: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, commands, ["health", *words])
+
+    async with serving(WorldGateway(cluster(), "n2")) as client:
+        done = await run("--json", "-b", f"127.0.0.1:{client.port}")
+        (row,) = map(json.loads, done.stdout.splitlines())
+        assert (done.exit_code, row["healthy"], row["down"]) == (10, False, ["n1", "n3"])
+    async with serving(Late(cluster(("n1",), 1))) as client:
+        done = await run("-e", "--json", "-b", f"127.0.0.1:{client.port}")
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        assert (done.exit_code, [row["healthy"] for row in rows]) == (0, [False, True])
+        assert rows[0]["reasons"] == ["n1: not yet"]
+        done = await run("-b", f"127.0.0.1:{client.port}")
+        assert (done.exit_code, done.stdout.split()[:2]) == (0, ["Healthy:", "true"])
+
+
 async def test_cluster_of_another_machine() -> None:
     """Goal: one address is enough for the whole cluster; an old address still counts.
 
@@ -144,7 +255,8 @@ async def test_cluster_of_another_machine() -> None:
 @pytest.mark.parametrize(
     ("server", "code"), [("127.0.0.1:1", 1), ("ftp://x", 2), ("", 2), (",", 2)]
 )
-def test_address_without_a_broker(server: str, code: int) -> None:
+@pytest.mark.parametrize("command", ["status", "health"])
+def test_address_without_a_broker(command: str, server: str, code: int) -> None:
     """Goal: exit 1 if nothing answers, 2 for an invalid address."""
-    done = CliRunner().invoke(commands, ["status", "-b", server])
+    done = CliRunner().invoke(commands, [command, "-b", server])
     assert (done.exit_code, done.stdout) == (code, ""), done.output

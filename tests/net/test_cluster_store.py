@@ -37,14 +37,6 @@ NEWER = elect(STATE, attempt="newer", node="n1", broker_epoch=BrokerEpoch(8))
 EMBEDDED = "the embedded metadata store"
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Return the data folder of a stopped cluster of three brokers, without its store."""
-    for node in NODES:
-        shutil.copytree(SAMPLES / node, tmp_path / "data" / node)
-    return tmp_path / "data"
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
     """Yield a real, empty server."""

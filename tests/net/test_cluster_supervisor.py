@@ -17,8 +17,11 @@ import pytest
 
 from tests.net.brokers import ROOT, until
 from tests.net.cluster_tools import is_running, marked, spec_of, wait_for
+from tests.net.test_older_data import STATE
+from yak_core.metadata.store_calls import Cas, StoreOk
 from yak_net.cluster import orphan_guard
 from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode
+from yak_net.cluster.metadata import client_of
 from yak_net.cluster.process import tail
 from yak_net.cluster.supervisor import Supervisor
 from yak_net.runtime.state_file import take_lock
@@ -102,6 +105,28 @@ async def test_pause_and_resume(tmp_path: Path) -> None:
         await cluster.pause("n3")
     assert cluster.stopped_cleanly
     assert not [pid for pid in cluster.started_pids if is_running(pid)]
+
+
+async def test_dead_brokers_count_at_once(tmp_path: Path) -> None:
+    """Goal: not ready as soon as fewer than min ISR processes of the ISR run, killed or paused.
+
+    Method: a metadata record with min ISR 2; the fake leader goes on to report that it is ready.
+    """
+    async with Supervisor(spec_of(tmp_path, env={"FAKE_ISR": "n1,n2,n3"})) as cluster:
+        store = client_of(cluster.redis_url, "yak")
+        assert isinstance(await store.call(Cas(None, STATE, None)), StoreOk)
+        await store.close()
+        await cluster.wait_until_ready()
+        await cluster.kill("n2")
+        assert (await cluster.status()).serves, "n1 and n3 are enough"
+        await cluster.kill("n3")
+        status = await cluster.status()
+        assert (status.leader, status.serves) == ("n1", False)
+        assert "n2, n3" in status.reason
+        await cluster.restart("n3")
+        assert (await cluster.wait_for_leader()).serves
+        await cluster.pause("n3")
+        assert not (await cluster.status()).serves
 
 
 async def test_unknown_and_downed_brokers_are_refused(tmp_path: Path) -> None:

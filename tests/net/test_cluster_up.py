@@ -25,9 +25,8 @@ from yak_net.cluster.cli import cluster
 LONG = pytest.mark.long
 EARLY = ("supervisor", "state")
 INTERRUPTS = [
-    ("serves", signal.SIGTERM),
-    *(pytest.param(moment, signal.SIGINT, marks=LONG) for moment in (*EARLY, "lock", "n1.log")),
-    *(pytest.param("serves", number, marks=LONG) for number in (signal.SIGINT, signal.SIGHUP)),
+    *(("serves", number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)),
+    *((moment, signal.SIGINT) for moment in (*EARLY, "lock", "n1.log")),
 ]
 
 
@@ -106,12 +105,13 @@ def test_foreground_runs_until_it_is_interrupted(tmp_path: Path, processes: Mark
     assert json.loads((tmp_path / "data" / "metadata.json").read_text())["final"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("moment", "number"), INTERRUPTS)
 def test_interrupted_start_leaves_nothing(
     tmp_path: Path, processes: Marked, moment: str, number: signal.Signals
 ) -> None:
     """Goal: no process is left after the command, at any moment of the interrupt."""
-    process = drive(processes, tmp_path, spec_of(tmp_path, env={"FAKE_LEADER": "nobody"}))
+    process = drive(processes, tmp_path, spec_of(tmp_path, env={"FAKE_LEADER": "none"}))
     until(lambda: reached(moment, tmp_path, processes), moment)
     process.send_signal(number)
     code, out, err = ended(process)
@@ -178,7 +178,7 @@ def test_interrupted_detached_start_leaves_nothing(
     tmp_path: Path, processes: Marked, moment: str
 ) -> None:
     """Goal: Ctrl-C during the wait for a leader ends the supervisor as well."""
-    spec = spec_of(tmp_path, env={"FAKE_LEADER": "nobody"})
+    spec = spec_of(tmp_path, env={"FAKE_LEADER": "none"})
     process = drive(processes, tmp_path, spec, detach=True)
     until(lambda: reached(moment, tmp_path, processes), moment)
     process.send_signal(signal.SIGINT)
@@ -190,7 +190,7 @@ def test_interrupted_detached_start_leaves_nothing(
 @pytest.mark.long
 def test_detached_start_without_its_launcher_ends(tmp_path: Path, processes: Marked) -> None:
     """Goal: a killed launcher leaves no cluster."""
-    spec = spec_of(tmp_path, env={"FAKE_LEADER": "nobody"})
+    spec = spec_of(tmp_path, env={"FAKE_LEADER": "none"})
     process = drive(processes, tmp_path, spec, detach=True)
     until(lambda: reached("lock", tmp_path, processes), "it starts")
     process.kill()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import socket
 import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 import redis
@@ -18,7 +20,7 @@ from redis.retry import Retry
 from tests.core.metadata_records import first
 from yak_core.ids import BrokerEpoch
 from yak_core.metadata.store_calls import Cas, MetaValue, Read, RenewLease, StoreOk, Unknown
-from yak_net.metadata.embedded import REQUEST_BYTES_MAX, EmbeddedMetadata
+from yak_net.metadata.embedded import CONNECTIONS_MAX, REQUEST_BYTES_MAX, EmbeddedMetadata
 from yak_net.metadata.redis_store import RedisStore
 
 LONG_US = 30_000_000
@@ -266,3 +268,56 @@ async def test_many_connections_at_once_are_served(embedded: EmbeddedMetadata) -
     counts = [one.value.renewals_of("n1") for one in outcomes if isinstance(one, StoreOk)]
     assert sorted(counts) == list(range(1, 151))
     await asyncio.gather(*(store.close() for store in stores))
+
+
+# Connections
+
+
+def test_idle_connections_are_closed_at_the_maximum() -> None:
+    """Goal: idle ones cost at most the maximum; clients keep theirs, new ones are served.
+
+    Method: a client, three times the maximum of unused connections, a second client; then the
+    maximum of clients, of which the one that is idle for longest makes room.
+    """
+    problems: list[str] = []
+    ping, pong = b"*1\r\n$4\r\nPING\r\n", b"$4\r\nPONG\r\n"
+
+    def call(line: socket.socket) -> socket.socket:
+        line.sendall(ping)
+        assert line.recv(100) == pong
+        return line
+
+    with EmbeddedMetadata(on_problem=problems.append) as server, ExitStack() as opened:
+        server.connections_max = 8
+
+        def opened_line() -> socket.socket:
+            return opened.enter_context(dial(server))
+
+        client = call(opened_line())
+        unused = [opened_line() for _ in range(3 * 8)]
+        second = call(opened_line())
+        assert [read_until_end(line) for line in unused[:18]] == [b""] * 18
+        call(client)
+        others = [call(opened_line()) for _ in range(6)]
+        assert [read_until_end(line) for line in unused[18:]] == [b""] * 6
+        call(opened_line())
+        assert read_until_end(second) == b""
+        for line in (client, *others):
+            call(line)
+    (problem,) = problems
+    assert "8 connections" in problem
+    assert str(port_of(server)) in problem
+
+
+def test_maximum_of_connections_leaves_descriptors() -> None:
+    """Goal: a process with few descriptors does not spend them on connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        server = EmbeddedMetadata()
+        assert server.connections_max == 64
+        server.stop()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with EmbeddedMetadata() as server:
+        assert server.connections_max <= CONNECTIONS_MAX

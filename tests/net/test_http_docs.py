@@ -13,10 +13,11 @@ from tests.net.http_tools import ScriptedGateway, WorldGateway, cluster, serving
 from tests.require import executable
 from tests.tidy.tree import ROOT
 from yak_core.errors import RETRIABLE
+from yak_net.http import cluster_stream, record_stream, shares
 from yak_net.http import connections as limits
 from yak_net.http import json_bodies as bodies
-from yak_net.http import records, shares
 from yak_net.http import request_parsing as asking
+from yak_net.http.endpoints import MAX_BYTES
 from yak_net.http.gateway import BrokerStopped
 from yak_net.http.problems import HTTP_FORMS, TYPE_PREFIX
 from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, INDEX, routes
@@ -67,7 +68,7 @@ def test_members_and_defaults_are_those_of_the_code() -> None:
     for acks in bodies.ACKS:
         assert (f'"{acks}"' if acks == "all" else str(acks)) in members["acks"][1]
     parameters = {cells[0]: cells[1] for cells in rows("| parameter | default | meaning |")}
-    assert parameters["`max_bytes`"] == str(records.FETCH_BYTES)
+    assert parameters["`max_bytes`"] == str(MAX_BYTES.default)
     for field in (*bodies.JsonRecord.__struct_fields__, *bodies.FetchedRecord.__struct_fields__):
         assert re.search(rf'[`"]{field}[`"]', PAGE), field
 
@@ -83,6 +84,7 @@ def test_limits_are_those_of_the_code() -> None:
     assert [cells[1] for cells in rows("| what | limit | above it |")][:-1] == [
         f"the limit of open files minus {limits.RESERVED}, at most {limits.CONNECTIONS_MAX}",
         f"{limits.HEADROOM} fewer",
+        f"{record_stream.STREAMS_MAX}; {cluster_stream.STREAMS_MAX}",
         f"{limits.IDLE_S:g} s",
         body,
         rate,

@@ -136,8 +136,8 @@ SMUGGLED = b"POST /produce HTTP/1.1\r\nHost: localhost\r\n\r\n"
         b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9_000 + b"\r\n\r\n",
         b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"X: a\r\n" * 200 + b"\r\n",
         b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"\x00\x00\x00\x14\x00\x12\x00\x03\x00\x00\x00\x01\x00\x04test",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50),
+        b"\x00\x00\x00\x14\x12\x12\x00\x03\x00\x00\x00\x01\x00\x04test",
+        b"\x16\x16\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50),
     ],
 )
 async def test_what_is_not_one_clear_request_is_refused(

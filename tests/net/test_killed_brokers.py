@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,15 +18,6 @@ from yak_net.http.gateway import Health
 from yak_net.metadata.embedded import EmbeddedMetadata
 
 PAGE = "docs/runbook.md#no-eligible-replica"
-
-
-@pytest.fixture
-def metadata() -> Iterator[EmbeddedMetadata]:
-    """Yield a metadata server for one test."""
-    server = EmbeddedMetadata()
-    server.start()
-    yield server
-    server.stop()
 
 
 def values(url: str) -> list[str]:
@@ -78,7 +68,7 @@ def test_broker_killed_while_it_starts_leads_again(
 
 @pytest.mark.long
 def test_status_names_the_page_if_no_replica_is_eligible(tmp_path: Path) -> None:
-    """Goal: exit code 10, and /health and status say why nobody leads.
+    """Goal: exit code 10, and /health and status say why there is no leader.
 
     Method: a cluster of one broker with flush=os, killed and started as after a reboot.
     """

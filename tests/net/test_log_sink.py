@@ -58,7 +58,7 @@ def test_closed_pipe_drops_and_counts_lines() -> None:
         os.close(reading)
         sink = LogSink(writing)
         for _ in range(7):
-            print("nobody reads this", file=sink)
+            print("a line without a reader", file=sink)
         dropped(sink, 7)
         sink.finish()
 
@@ -102,7 +102,7 @@ def _report(count: bytes) -> bytes:
 
 
 def test_the_end_does_not_wait_for_a_paused_reader() -> None:
-    """Goal: a process ends although nobody reads its log."""
+    """Goal: a process ends although its log has no reader."""
     with pipe() as (_, writing):
         os.set_blocking(writing, False)
         sink = LogSink(writing)

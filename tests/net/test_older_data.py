@@ -287,7 +287,7 @@ async def resend(url: str, batch: Batch) -> ProduceResponse:
     answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     lost = ConnectionError("connection to the leader lost")
     links = Links(
-        lambda _, told: answer.set_result(told),
+        lambda _, response: answer.set_result(response),
         lambda _: answer.set_exception(lost),
         lambda _: answer.set_exception(lost),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,6 @@ from yak_net.storage.checkpoints import decode_value
 PATIENCE_S = 60.0
 IN_FLIGHT = 200
 DEFAULT = BrokerSettings("n1").config_value("producers_max")
-
-
-@pytest.fixture
-def metadata() -> Iterator[EmbeddedMetadata]:
-    """Yield a metadata server for one test."""
-    server = EmbeddedMetadata()
-    server.start()
-    yield server
-    server.stop()
 
 
 def one(producer_id: int, sequence: int = 0) -> Batch:

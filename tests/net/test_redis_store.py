@@ -31,6 +31,7 @@ from yak_core.metadata.store_calls import (
 )
 from yak_core.metadata.transitions import register
 from yak_net.metadata.redis_store import RedisStore, StoreError
+from yak_net.metadata.store_findings import findings_of
 
 LONG_US = 30_000_000
 SHORT_US = 200_000
@@ -72,6 +73,10 @@ def with_store(
             await store.close()
 
     asyncio.run(main())
+
+
+async def notes_of(store: RedisStore) -> tuple[str, ...]:
+    return tuple(str(finding) for finding in await findings_of(store))
 
 
 async def done(store: RedisStore, request: MetaRequest) -> MetaValue:
@@ -206,7 +211,7 @@ def test_a_replica_and_a_full_server_refuse_writes_as_unknown(server: RedisServe
                 client.replicaof("127.0.0.1", 1)
                 assert await store.call(RenewLease("n1", BrokerEpoch(1), None)) == Unknown()
                 assert "replica" in store.problem
-                warning = (await store.warnings())[0]
+                warning = (await notes_of(store))[0]
                 assert "replica" in warning
             finally:
                 client.replicaof("NO", "ONE")

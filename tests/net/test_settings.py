@@ -12,6 +12,7 @@ from yak_net import cli
 from yak_net.cluster.cli import cluster
 from yak_net.runtime.settings import (
     BrokerSettings,
+    Profile,
     Role,
     SettingsError,
     check,
@@ -95,10 +96,11 @@ def test_loopback_is_known() -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "0", "[::ffff:0.0.0.0]", "[0:0::0]"])
 def test_address_for_others_is_one_of_a_machine(host: str) -> None:
-    """Goal: no broker advertises or is given an address to which nobody can connect."""
+    """Goal: no broker advertises, or receives, an address to which clients cannot connect."""
     url = parse_url(f"{host}:8080")
     for settings, option in (
         (BrokerSettings("n1", advertised_url=url), "--advertised-url"),
+        (BrokerSettings("n1", peer_url=url), "--peer-url"),
         (BrokerSettings("n1", brokers=(("n1", "http://h:1"), ("n2", url))), "--brokers"),
         (BrokerSettings("n1", followers=(url,)), "--followers"),
     ):
@@ -114,6 +116,16 @@ def test_host_that_stands_for_all_addresses_needs_an_advertised_url() -> None:
             check(BrokerSettings("n1", host=host, insecure=True))
     named = BrokerSettings("n1", host="::", insecure=True, advertised_url="http://n1.example:80")
     assert check(named).url_at(1) == "http://n1.example:80"
+    with pytest.raises(SettingsError, match="--advertised-url"):
+        check(replace(named, advertised_url="", peer_url="http://n1.example:80"))
+
+
+def test_peer_url_is_the_url_for_clients_unless_it_is_given() -> None:
+    """Goal: the core gets a peer URL only if it is another one."""
+    for given, expected in (("", ""), ("http://c:1", ""), ("http://p:1", "http://p:1")):
+        settings = BrokerSettings("n1", advertised_url="http://c:1", peer_url=given)
+        config = settings.broker_config(settings.url_at(8080), ("n1",))
+        assert (config.url, config.peer_url) == ("http://c:1", expected)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +166,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[BrokerSettings]:
     """Collect the settings of brokers instead of running them."""
     seen: list[BrokerSettings] = []
 
-    def run(settings: BrokerSettings, *, verbose: bool) -> int:
+    def run(settings: BrokerSettings, *, verbose: bool, log_format: object) -> int:
         seen.append(settings)
         return 0
 
@@ -201,6 +213,8 @@ def test_variable_of_a_service_with_our_name_is_ignored(
         ({"YAK_REDIS": "x:y", "YAK_NODE_ID": "a b"}, "", "YAK_NODE_ID"),
         ({"YAK_FOLLOWERS": "h:1,a b"}, "", "YAK_FOLLOWERS"),
         ({"YAK_ADVERTISED_URL": "0.0.0.0:1"}, "", "YAK_ADVERTISED_URL"),
+        ({"YAK_PEER_URL": "0.0.0.0:1"}, "", "YAK_PEER_URL"),
+        ({"YAK_PEER_URL": "n1:0"}, "", "YAK_PEER_URL"),
         ({"YAK_PORT": "1"}, "--port high", ""),
         ({"YAK_NODE_ID": "n1"}, "--followers h:0", ""),
     ],
@@ -243,3 +257,25 @@ def test_options_come_before_the_environment(started: list[BrokerSettings]) -> N
         data_dir=Path("here"),
     )
     assert (second.node_id, second.port, second.host) == ("two", 9, "127.0.0.1")
+
+
+def test_a_profile_sets_periods_that_options_override() -> None:
+    """Goal: --profile wan has the values of its help; --config comes before it."""
+    wan = {"lease_renew_us": 1_000_000, "lease_us": 10_000_000, "store_timeout_us": 2_000_000}
+    assert dict(parse_config((), Profile.WAN)) == wan
+    assert dict(parse_config(("lease_us=7000000",), Profile.WAN)) == wan | {"lease_us": 7_000_000}
+    assert parse_config(()) == ()
+    config = BrokerSettings("n1", config=parse_config((), Profile.WAN)).broker_config("u", ("n1",))
+    assert (config.lease_us, config.lease_renew_us, config.store_timeout_us) == (
+        10_000_000,
+        1_000_000,
+        2_000_000,
+    )
+
+
+def test_the_environment_selects_a_profile(started: list[BrokerSettings]) -> None:
+    """Method: the command, with and without the variable, and with an unknown profile."""
+    for env in ({"YAK_PROFILE": "wan"}, {}):
+        assert CliRunner().invoke(cli.broker, [], env=env).exit_code == 0
+    assert [each.config_value("lease_us") for each in started] == [10_000_000, 3_000_000]
+    assert CliRunner().invoke(cli.broker, ["--profile", "moon"]).exit_code == 2

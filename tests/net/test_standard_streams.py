@@ -25,6 +25,7 @@ from tests.net.client_commands import (
 )
 
 RECORDS = 30_000
+LONG = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +55,13 @@ LOST = (">&-", ">/dev/full", "| true", "| head -n 1", "2>/dev/full")
     ("command", "code", "said"),
     [
         (f"{READ} >&-", 1, b"closed"),
-        (f"{READ} >&- <&-", 1, b"closed"),
+        pytest.param(f"{READ} >&- <&-", 1, b"closed", marks=LONG),
         (f"{READ} >/dev/full", 1, b"no space left"),
-        (f"{READ} >&- <&- 2>&-", 1, b""),
-        ("yak produce <&-", 1, b"no input"),
+        pytest.param(f"{READ} >&- <&- 2>&-", 1, b"", marks=LONG),
+        pytest.param("yak produce <&-", 1, b"no input", marks=LONG),
         ("yak produce --file - <&-", 1, b"no input"),
         ("yak produce -m x --json >/dev/full", 0, b"no space left"),
-        ("yak produce -m x --json >&-", 0, b"closed"),
+        pytest.param("yak produce -m x --json >&-", 0, b"closed", marks=LONG),
         ("yak produce -m x --acks 3 2>/dev/full", 2, b""),
     ],
 )
@@ -72,7 +73,14 @@ def test_lost_output_or_input_is_named(command: str, code: int, said: bytes, at:
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("closed", ["2>&-", "<&- >&-", "<&- >&- 2>&-", "2>/dev/full"])
+@pytest.mark.parametrize(
+    "closed",
+    [
+        "<&- >&- 2>&-",
+        "2>/dev/full",
+        *(pytest.param(each, marks=LONG) for each in ("2>&-", "<&- >&-")),
+    ],
+)
 def test_records_reach_the_log_and_nothing_else(closed: str, at: str) -> None:
     """Goal: no connection or file gets the number of a closed stream, which gets records then."""
     end = send(at, b"before")
@@ -87,9 +95,9 @@ def test_records_reach_the_log_and_nothing_else(closed: str, at: str) -> None:
     ("command", "shown"),
     [
         (f"{READ} | head -n 1", b"00000\n"),
-        (f"{READ} 2>&1 | head -n 1", b"00000\n"),
-        ("yak consume -o 0 -n 1 2>&-", b"00000\n"),
-        ("yak produce -m x --json | true", b""),
+        pytest.param(f"{READ} 2>&1 | head -n 1", b"00000\n", marks=LONG),
+        pytest.param("yak consume -o 0 -n 1 2>&-", b"00000\n", marks=LONG),
+        pytest.param("yak produce -m x --json | true", b"", marks=LONG),
         ("yak produce -m x 2> >(true)", b""),
     ],
 )
@@ -129,12 +137,20 @@ def test_cluster_works_without_any_stream(tmp_path: Path) -> None:
     assert not (tmp_path / "state.json").exists()
 
 
-@pytest.mark.parametrize("words", ["sim list", "--help"])
-def test_command_that_only_prints_fails_without_output(words: str) -> None:
+@pytest.mark.parametrize(
+    ("stream", "code"), [(">/dev/full", 1), (">&-", 1), ("| true", 0), ("2>&- | grep -q .", 0)]
+)
+@pytest.mark.parametrize("words", [pytest.param("sim list", marks=LONG), "--help"])
+def test_command_that_only_prints_fails_without_output(words: str, stream: str, code: int) -> None:
     """Goal: exit code 1 for a full disk and a closed stream, 0 for a reader that leaves."""
-    for stream, code in ((">/dev/full", 1), (">&-", 1), ("| true", 0), ("2>&- | grep -q .", 0)):
-        done = shell(f"yak {words} {stream}")
-        assert (done.returncode, done.stdout, done.stderr == b"") == (code, b"", code == 0)
+    done = shell(f"yak {words} {stream}")
+    assert (done.returncode, done.stdout, done.stderr == b"") == (code, b"", code == 0)
+
+
+def test_listing_fails_without_output() -> None:
+    """Goal: the same for commands whose work is to print."""
+    done = shell("yak sim list >/dev/full")
+    assert (done.returncode, b"no space left" in done.stderr.lower()) == (1, True)
 
 
 @pytest.mark.long

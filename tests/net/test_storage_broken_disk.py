@@ -6,13 +6,13 @@ import asyncio
 import errno
 import os
 import re
-import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.net.small_disk import small_disk
 from tests.net.storage_tools import (
     NOT_SYNCED,
     Driven,
@@ -25,7 +25,6 @@ from tests.net.storage_tools import (
     recovered_from,
     write_log,
 )
-from tests.require import executable, missing
 from yak_core.contract.events import DiskOk, NoSpace
 from yak_core.ids import LogGeneration, OpId
 from yak_net.storage import open_storage
@@ -66,24 +65,11 @@ async def test_failed_append_leaves_no_bytes(tmp_path: Path) -> None:
     assert recovered_from(tmp_path, system=NOT_SYNCED).recovered.leo == 3
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> str:
-    """Yield a file system of one MiB, where this user may mount one."""
-    mount = executable("mount")
-    path = tmp_path / "small"
-    path.mkdir()
-    command = [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    if found.returncode != 0:
-        missing("mount", f"this user may not mount a tmpfs: {found.stderr.strip()}")
-    return str(path)
-
-
-def test_real_full_disk(small_disk: str) -> None:
+def test_real_full_disk(tmp_path: Path) -> None:
     """Goal: on a real file system whole appends are kept, and a restart recovers them."""
 
     async def scenario() -> int:
-        driven = Driven(Path(small_disk, "data"), cache_bytes=1000)
+        driven = Driven(small / "data", cache_bytes=1000)
         parts = batches(*[100_000] * 14)
         for op, part in enumerate(parts):
             driven.disk.append(OpId(2 * op), LogGeneration(0), (part,))
@@ -97,12 +83,10 @@ def test_real_full_disk(small_disk: str) -> None:
         driven.disk.close()
         return refused[0]
 
-    try:
+    with small_disk(tmp_path / "small") as small:
         kept = asyncio.run(scenario())
-        found = recovered_from(Path(small_disk, "data"))
+        found = recovered_from(small / "data")
         assert (found.recovered.leo, found.recovered.intact, found.warnings) == (kept, True, ())
-    finally:
-        subprocess.run([executable("umount"), small_disk], check=True)
 
 
 @pytest.mark.parametrize("order", ["flush", "truncate"])

@@ -59,6 +59,14 @@ def without_the_newest(copies: tuple[Copy, ...]) -> PartitionState | None:
     return states[-2] if len(states) > 1 else None
 
 
+def candidate(cluster: Cluster) -> str:
+    """Return a follower that may be elected, the first follower if there is none."""
+    state = cluster.world.store.state
+    assert state is not None
+    followers = cluster.followers()
+    return next((each for each in followers if each in (*state.isr, *state.elr)), followers[0])
+
+
 def propose_election(cluster: Cluster, node: str) -> None:
     """Let a broker campaign until its proposal is in flight."""
     cluster.bring_up(node)
@@ -81,7 +89,7 @@ def lose_the_store(cluster: Cluster, decide: Rebuild, *, write_last: bool) -> in
     replies are lost. Other calls in flight stay in flight, and reach the rebuilt store.
     """
     if write_last:
-        propose_election(cluster, cluster.followers()[0])
+        propose_election(cluster, candidate(cluster))
         for call in tuple(cluster.world.transit.calls.values()):
             if isinstance(call.request, Cas) and call.outcome is None:
                 cluster.world.meta_execute(call.number)
@@ -91,7 +99,7 @@ def lose_the_store(cluster: Cluster, decide: Rebuild, *, write_last: bool) -> in
     store = cluster.world.store
     if any(cluster.invariants.context.replicas[node].damaged for node in NODES):
         # A disk that was replaced by an old copy is not recognised until its broker starts.
-        return False
+        return None
     found = decide(tuple(copy_of(cluster, node) for node in NODES))
     if found is None:
         return None
@@ -147,7 +155,7 @@ def test_no_walk_with_an_emptied_store_breaks_an_invariant(part: int) -> None:
     walks()
     assert seen["rebuilt"] >= 60, seen
     assert seen["an older version"] >= 6, seen
-    assert seen["healed"] >= 25, seen
+    assert seen["healed"] >= 20, seen
 
 
 @pytest.mark.parametrize(

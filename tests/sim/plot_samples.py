@@ -84,7 +84,7 @@ class Tale:
         faults = sorted(self._faults, key=lambda fault: fault.at_us)
         client = Started("p1", ProducerConfig(self.nodes), 2, Recovered())
         trace.record(0, "p1", 1, client, [], -1)
-        for at, _, node, event, effects in sorted(self._happened, key=lambda told: told[:2]):
+        for at, _, node, event, effects in sorted(self._happened, key=lambda row: row[:2]):
             while faults and faults[0].at_us <= at:
                 trace.fault(faults.pop(0))
             if isinstance(event, Started):

@@ -35,9 +35,11 @@ MAKERS: Final[dict[str, set[str]]] = {
     "yak_net/cluster/folders.py": {"lock_cluster"},
     "yak_net/cluster/metadata.py": {"damage"},
     "yak_net/cluster/ports.py": {"__init__"},
-    "yak_net/cluster/status.py": {"reason"},
+    "yak_net/cluster/process.py": {"down_reason"},
+    "yak_net/cluster/status.py": {"reason", "count_stopped"},
     "yak_net/cluster/store_check.py": {"_way_back", "_way_out"},
-    "yak_net/http/routes.py": {"_state"},
+    "yak_net/http/foreign.py": {"foreign_protocol"},
+    "yak_net/http/status.py": {"state_of"},
     "yak_net/metadata/redis_store.py": {"_with_timeout"},
     "yak_net/runtime/connection_errors.py": {"listen_error", "_LISTEN_ADVICE"},
     "yak_net/storage/disk.py": {"_read_loop"},
@@ -59,7 +61,9 @@ PASSED_ON: Final = {
     "yak_net/cluster/supervisor.py": ("str(error)",),
     "yak_net/metadata/redis_store.py": ("str(reason)",),
     "yak_net/runtime/backend.py": ("effect.reason", "reason"),
-    "yak_net/storage/disk.py": ("f'{self._log.path}: {error}'", "read", "reason"),
+    "yak_net/storage/disk.py": (
+        "f'{self._log.path}: {error}'", "read", "reason", *2 * ("self._write_failure(error)",)
+    ),
     "yak_net/storage/folder.py": (
         "_unusable(path, error)",
         "_unusable(path, error)",

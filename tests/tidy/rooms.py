@@ -24,7 +24,8 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
         *("cli_common", "cli_sweep", "cli_scenario", "cli", "demo", "script", "__init__"),
     ),
     "yak_net": (
-        *("storage", "metadata", "runtime", "http", "client", "broker", "cluster"),
+        *("storage", "metadata", "runtime", "metrics", "http", "client", "broker", "cluster"),
+        *("observe", "log_files", "doctor"),
         *("cli", "demo", "__init__"),
     ),
 }

@@ -215,7 +215,7 @@ def test_a_missing_file_is_noticed() -> None:
 
 
 def test_the_command_writes_nothing_when_it_checks(capsys: pytest.CaptureFixture[str]) -> None:
-    """``--check`` tells by its exit code; method: run it, and once with a wrong word."""
+    """``--check`` reports by its exit code; method: run it, and once with a wrong word."""
     before = {page: page.read_bytes() for page in generate.pages()}
     assert (generate.main(["--check"]), capsys.readouterr().out) == (0, "")
     assert {page: page.read_bytes() for page in generate.pages()} == before

@@ -68,4 +68,4 @@ def test_a_missing_name_is_noticed() -> None:
     with pytest.raises(ModuleNotFoundError):
         located("yak_core.nowhere.Leader")
     with pytest.raises(AttributeError):
-        located("yak_core.broker.leader.Nobody")
+        located("yak_core.broker.leader.Missing")

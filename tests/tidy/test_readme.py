@@ -6,7 +6,6 @@ tests/scenarios/test_demo_real.py compares the output in docs/demo.md with what 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests import require
+from tests.net.brokers import CLEAN
 from yak_cli import main
 from yak_sim import RunResult
 
@@ -38,11 +38,21 @@ RUN_BY = {
     "./yak cluster up --detach": CLUSTER,
     "curl http://127.0.0.1:8080/health": CLUSTER,
     "./yak cluster status": CLUSTER,
+    "./yak describe": "tests/net/test_observe.py",
+    "./yak doctor": "tests/net/test_doctor.py",
+    "./yak cluster health -w -e": CLUSTER,
     './yak produce --message "Hello YAK"': CLUSTER,
     "./yak consume --from-beginning -e": CLUSTER,
+    "./yak produce --count 1000": "tests/net/test_client_verify.py",
+    "./yak consume --from-beginning -e --verify": "tests/net/test_client_verify.py",
+    "./yak offsets": "tests/net/test_offsets.py",
+    "./yak cluster partition leader": "tests/net/test_cluster_faults.py",
+    "./yak cluster heal": "tests/net/test_cluster_faults.py",
     "./yak cluster kill n1": CLUSTER,
     "./yak cluster restart n1": CLUSTER,
     "./yak cluster down": CLUSTER,
+    "./yak log verify .yak/data": "tests/net/test_log_files.py",
+    "./yak log diff .yak/data/n1 .yak/data/n2": "tests/net/test_log_files_diff.py",
     "./yak cluster down --wipe": CLUSTER,
     "./yak sim list": SIMULATOR,
     "./yak sim run leader_failover --seed 7": SIMULATOR,
@@ -142,14 +152,13 @@ def test_the_cluster_works(tmp_path: Path) -> None:
     ``cluster up`` prints are run, too.
     """
     require.executable("curl")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
-    clean["YAK_PORT"] = "0"
     tried = re.compile(r"^try: (curl .*)$", re.MULTILINE)
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         ran = subprocess.run(
-            words, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=90, check=False
-        )
+            words, cwd=tmp_path, env={**CLEAN, "YAK_PORT": "0"}, capture_output=True, text=True,
+            timeout=90, check=False,
+        )  # fmt: skip
         assert ran.returncode == 0, (words, ran.stdout, ran.stderr)
         return ran
 

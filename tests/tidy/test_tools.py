@@ -80,7 +80,8 @@ def test_the_workflow_calls_the_script_with_each_python() -> None:
         each for each in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", each)
     ]
     assert job["env"] == {"CI_PYTHON": "python${{ matrix.python }}"}
-    installed = [step["with"]["python-version"] for step in job["steps"] if "with" in step]
+    given = [step.get("with", {}) for step in job["steps"]]
+    installed = [each["python-version"] for each in given if "python-version" in each]
     assert [each.split() for each in installed] == [pythons]
     assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
     assert (ROOT / ".ci/run").stat().st_mode & 0o111

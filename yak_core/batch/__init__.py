@@ -12,7 +12,8 @@ outside the nodes. Everywhere else a batch is a handle with header fields and op
 `header.py` describes the layout of the header, `records.py` the layout of a record.
 """
 
-from yak_core.batch.builder import Builder, records
+from yak_core.batch.builder import Builder, columns, records
+from yak_core.batch.decoding import Columns
 from yak_core.batch.header import (
     BATCH_BYTES_MAX,
     HEADER_BYTES,
@@ -42,12 +43,14 @@ __all__ = [
     "Batch",
     "BatchError",
     "Builder",
+    "Columns",
     "Damaged",
     "Headers",
     "Record",
     "RecordTooLarge",
     "Torn",
     "UnsupportedCodec",
+    "columns",
     "parse",
     "placed",
     "read_header",

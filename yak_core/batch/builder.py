@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
+from itertools import count as counter
 
+from yak_core.batch.decoding import Columns, decode
 from yak_core.batch.header import (
     APPEND_TIME_BIT,
     BATCH_BYTES_MAX,
@@ -22,11 +25,11 @@ from yak_core.batch.records import (
     RECORD_BYTES_MIN,
     TIMESTAMP_END,
     TIMESTAMP_MIN,
+    Damaged,
     Headers,
     Record,
     RecordTooLarge,
     UnsupportedCodec,
-    decode,
     encode,
     varint,
 )
@@ -196,11 +199,11 @@ class Builder:
         return Batch(0, NO_EPOCH, self.count, -1, -1, -1, self.max_timestamp, self.size, 0, data)
 
 
-def records(batch: Batch) -> Iterator[Record]:
-    """Return an iterator that decodes the records; their offsets follow from the handle.
+def columns(batch: Batch) -> Columns:
+    """Decode the records, field by field.
 
-    Raises UnsupportedCodec before the first record. The iterator raises Damaged at a malformed
-    record; the CRC was checked before, so the producer wrote the record in this form.
+    Raises UnsupportedCodec. A malformed record sets the error of the result; the CRC was checked
+    before, so the producer wrote the record in this form.
     """
     data = full_data(batch)
     fields = HEADER.unpack_from(data)
@@ -212,8 +215,28 @@ def records(batch: Batch) -> Iterator[Record]:
             "compression.type=none",
             size=batch.size,
         )
-    found = decode(data, HEADER_BYTES, batch.count, batch.base_offset, base_time)
+    found = decode(data, HEADER_BYTES, batch.count, base_time)
     # With log append time, max_timestamp replaces the timestamps of the records (KIP-32).
     if attributes & APPEND_TIME_BIT:
-        return (Record(r.offset, max_time, r.key, r.value, r.headers) for r in found)
+        return found._replace(timestamps=[max_time] * len(found.timestamps))
     return found
+
+
+def records(batch: Batch) -> Iterator[Record]:
+    """Return an iterator over the records; their offsets follow from the handle.
+
+    Raises UnsupportedCodec before the first record. The iterator raises Damaged at a malformed
+    record.
+    """
+    found = columns(batch)
+    return chain(
+        map(Record, counter(batch.base_offset), *found[:4]),
+        _raised(found.error),
+    )
+
+
+def _raised(error: Damaged | None) -> Iterator[Record]:
+    """Raise the error, if there is one, when the first record is asked for."""
+    if error is not None:
+        raise error
+    yield from ()

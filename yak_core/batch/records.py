@@ -1,4 +1,4 @@
-"""The codec of the records in a batch.
+"""The encoding of the records in a batch; ``decoding.py`` decodes them.
 
 The layout of a record in Kafka's format v2 (KIP-98; "Message Format" in Kafka's documentation):
 
@@ -12,15 +12,11 @@ The layout of a record in Kafka's format v2 (KIP-98; "Message Format" in Kafka's
                     length, -1: null; bytes)
 
 Varints are Protocol Buffers' zigzag varints: seven bits per byte, the lowest bits first; the top
-bit is set if more bytes follow. The decoder reads varints inline, because a function call per
-field makes it slower.
+bit is set if more bytes follow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
-from itertools import count as counter
 from typing import TypeAlias
 
 from yak_core.value import value
@@ -122,132 +118,6 @@ def _encode_nullable(content: bytes | None, what: str) -> tuple[bytes, ...]:
     if not isinstance(content, bytes):
         raise TypeError(f"a record's {what} must be bytes or None, got {type(content).__name__}")
     return (varint(len(content)), content)
-
-
-def _long_varint(data: bytes, pos: int, first: int) -> tuple[int, int]:
-    """Read the rest of a varint whose first byte is ``first``.
-
-    Return its value, before zigzag decoding, and the position after it.
-    """
-    raw = first & 0x7F
-    for shift in range(7, 70, 7):
-        byte = data[pos]
-        pos += 1
-        raw |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return raw, pos
-    raise ValueError("a varint is longer than 10 bytes")
-
-
-def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) -> Iterator[Record]:
-    """Yield the ``count`` records that fill ``data`` from ``pos`` to its end.
-
-    ``base_offset`` and ``base_time`` (ms) are those of the batch. Raises Damaged at the first
-    malformed record, after the records before it were yielded.
-    """
-    total = len(data)
-    deltas = chain(DELTAS, map(varint, counter(len(DELTAS))))
-    for index, delta in zip(range(count), deltas, strict=False):
-        try:
-            raw = data[pos]
-            pos += 1
-            if raw > 0x7F:
-                if (high := data[pos]) < 0x80:
-                    raw += (high << 7) - 0x80
-                    pos += 1
-                else:
-                    raw, pos = _long_varint(data, pos, raw)
-            end = pos + (raw >> 1)
-            if raw & 1 or end > total:
-                raise ValueError("its length is negative or exceeds the rest of the batch")
-            raw = data[pos + 1]  # Skip the attributes, which are unused.
-            pos += 2
-            if raw > 0x7F:
-                if (high := data[pos]) < 0x80:
-                    raw += (high << 7) - 0x80
-                    pos += 1
-                else:
-                    raw, pos = _long_varint(data, pos, raw)
-            timestamp = base_time + (-(raw + 1 >> 1) if raw & 1 else raw >> 1)
-            if not TIMESTAMP_MIN <= timestamp < TIMESTAMP_END:
-                raise ValueError(f"its timestamp {timestamp} is out of range")
-            start = pos
-            pos += len(delta)
-            if data[start:pos] != delta:
-                raise ValueError(f"its offset delta must be {index}")
-            raw = data[pos]
-            pos += 1
-            key: bytes | None = None
-            if raw != 1:
-                key, pos = _read_bytes(data, pos, raw, end)
-            raw = data[pos]
-            pos += 1
-            if raw > 0x7F:
-                if (high := data[pos]) < 0x80:
-                    raw += (high << 7) - 0x80
-                    pos += 1
-                else:
-                    raw, pos = _long_varint(data, pos, raw)
-            value: bytes | None = None
-            if not raw & 1:
-                start = pos
-                pos += raw >> 1
-                value = data[start:pos]
-            elif raw != 1:
-                raise ValueError("the length of its value is negative but not -1")
-            headers: Headers = ()
-            raw = data[pos]
-            pos += 1
-            if raw:
-                headers, pos = _read_headers(data, pos, raw, end)
-            if pos != end:
-                raise ValueError(f"its fields end at byte {pos}, but its length ends at byte {end}")
-        except (IndexError, ValueError) as error:
-            raise _malformed(index, count, error) from error
-        yield Record(base_offset + index, timestamp, key, value, headers)
-    if pos != total:
-        raise Damaged(f"{total - pos} extra bytes after the last of {count} records")
-
-
-def _malformed(index: int, count: int, error: IndexError | ValueError) -> Damaged:
-    reason = "the batch ends before the record does" if isinstance(error, IndexError) else error
-    return Damaged(f"record {index} of {count} is malformed: {reason}")
-
-
-def _read_bytes(data: bytes, pos: int, raw: int, end: int) -> tuple[bytes | None, int]:
-    """Read bytes, or null, whose length begins with the byte ``raw``.
-
-    Return them and the position after them.
-    """
-    if raw > 0x7F:
-        raw, pos = _long_varint(data, pos, raw)
-    if raw & 1:
-        if raw != 1:
-            raise ValueError("the length of its key or of a header is negative but not -1")
-        return None, pos
-    stop = pos + (raw >> 1)
-    if stop > end:
-        raise ValueError("its key or a header exceeds its length")
-    return data[pos:stop], stop
-
-
-def _read_headers(data: bytes, pos: int, raw: int, end: int) -> tuple[Headers, int]:
-    """Read the headers whose count begins with the byte ``raw``.
-
-    Return them and the position after them.
-    """
-    if raw > 0x7F:
-        raw, pos = _long_varint(data, pos, raw)
-    if raw & 1 or raw > end - pos:  # raw is twice the count, and a header has at least two bytes
-        raise ValueError("its header count is negative or too large for its length")
-    found: list[tuple[str, bytes | None]] = []
-    for _ in range(raw >> 1):
-        name, pos = _read_bytes(data, pos + 1, data[pos], end)
-        if name is None:
-            raise ValueError("the key of a header is null")
-        content, pos = _read_bytes(data, pos + 1, data[pos], end)
-        found.append((name.decode(), content))
-    return tuple(found), pos
 
 
 def ends_within(data: bytes | bytearray | memoryview, pos: int, count: int) -> bool:

@@ -20,7 +20,7 @@ from yak_core.contract.notes import (
     LogDiverged,
     Truncated,
 )
-from yak_core.ids import NO_EPOCH, BrokerEpoch, NodeId, Offset
+from yak_core.ids import NO_EPOCH, BrokerEpoch, Micros, NodeId, Offset
 
 
 class Owner(Protocol):
@@ -36,7 +36,7 @@ class Follower:
 
     __slots__ = (
         "context", "owner", "log", "verified", "first_of_epoch", "leader", "ack_pending", "seq",
-        "acked", "heard_at",
+        "acked", "heard_at", "join_end", "caught_up_at", "was_member",
     )  # fmt: skip
 
     def __init__(self, context: Context, owner: Owner, log: Log) -> None:
@@ -61,6 +61,12 @@ class Follower:
         self.acked: Offset = -1
         #: Time of the last message of this epoch's leader; before the first, the epoch's start.
         self.heard_at = self.context.now
+        #: The position from which the leader may add this broker to the ISR.
+        self.join_end: Offset = 0
+        #: Time of the first ack at or above that position in this epoch; -1 before it.
+        self.caught_up_at: Micros = -1
+        #: Whether a partition state that was read in this epoch names this broker in the ISR.
+        self.was_member = False
 
     def check(self) -> None:
         """Assert the invariants that do not depend on the rules."""
@@ -70,9 +76,14 @@ class Follower:
             assert self.verified == 0, "verified offset in a new epoch"
             assert not self.ack_pending, "pending ack in a new epoch"
 
+    def on_isr(self, isr: tuple[NodeId, ...]) -> None:
+        """Handle the ISR of a newer partition state of this epoch."""
+        self.was_member = self.was_member or self.context.node in isr
+
     def on_replicate(self, message: Replicate, broker_epoch: BrokerEpoch) -> None:
         """Handle a message of this epoch's leader."""
         self.heard_at = self.context.now
+        self.join_end = max(message.hw, message.epoch_start)
         log, rules = self.log, self.context.rules
         point = rules.truncation_point(log.epochs, log.leo, log.hw, self.first_of_epoch, message)
         if point < log.leo and not self._truncate(point):
@@ -157,6 +168,8 @@ class Follower:
     def _ack(self, ack: Offset, broker_epoch: BrokerEpoch) -> None:
         assert self.leader is not None
         self.acked = ack
+        if self.caught_up_at < 0 and ack >= self.join_end:
+            self.caught_up_at = self.context.now
         self.ack_pending = ack < self.verified
         epoch = self.context.hint.epoch
         self.context.emit(Send(self.leader, ReplicateAck(epoch, broker_epoch, ack, self.seq)))

@@ -2,7 +2,8 @@
 
 All values are from the broker's own memory. A leader counts a follower only if its acks are recent,
 because the ISR can name a broker that is down: it is removed only once it lags, and only while the
-store answers. A follower knows the ISR and the last message of its leader.
+store answers. A follower knows the last message of its leader, and the ISR that it has last read.
+It reads the ISR with each lease renewal, so it learns later than the leader that it has joined.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def health_of(broker: ExaminedBroker, now: Micros) -> BrokerHealth:
     if not partition.isr and not partition.elr:
         reason = why_no_leader(partition, broker.context.node)
     else:
-        reason = _below_min_isr(partition)
+        reason = "" if _has_just_joined(broker, partition) else _below_min_isr(partition)
     if not reason and broker.leading is not None:
         reason = _cannot_commit(broker.leading, broker.context, session, now)
     elif not reason:
@@ -90,6 +91,20 @@ def _below_min_isr(partition: PartitionState) -> str:
         return ""
     isr = ", ".join(partition.isr) or "empty"
     return f"acks=all is refused: the ISR is {isr}, and min ISR is {needed}"
+
+
+def _has_just_joined(broker: ExaminedBroker, partition: PartitionState) -> bool:
+    """Return whether a follower has likely joined the ISR, and has not read that yet.
+
+    It has caught up with the leader, which adds it to the ISR at once, and the ISR is then large
+    enough. A reply of the store that came clearly later shows whether this has happened.
+    """
+    follower = broker.follower
+    if broker.leading is not None or follower.was_member or follower.caught_up_at < 0:
+        return False
+    shown_at = follower.caught_up_at + 2 * broker.context.config.lease_renew_us
+    members = len(partition.isr) + (broker.context.node not in partition.isr)
+    return broker.session.replied_at <= shown_at and members >= partition.effective_min_isr
 
 
 def _cannot_commit(leading: Leader, context: Context, session: StoreSession, now: Micros) -> str:

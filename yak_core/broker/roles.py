@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Never, TypeAlias
 
+from yak_core.broker.addresses import announce_addresses
 from yak_core.broker.context import Context, LeaderHint
 from yak_core.broker.describe import note_changes, snapshot_of
 from yak_core.broker.election import schedule_campaign
@@ -244,6 +245,7 @@ class Broker:
         self.partition = state
         note_changes(self.context, known, state)
         self._update_role(state)
+        self.follower.on_isr(state.isr)
         if (
             self.phase is RUNNING
             and self.leading is not None
@@ -251,6 +253,8 @@ class Broker:
         ):
             self.leading.on_partition(state, None if resolved is None else resolved[0])
         self.on_lease_watch()
+        if self.phase is RUNNING:
+            announce_addresses(self.context, self.session, state, self.broker_epoch)
 
     def _update_role(self, state: PartitionState) -> None:
         """Take the role from the partition state, unless a message has shown a higher epoch."""

@@ -134,6 +134,7 @@ class Startup:
                 attempt=self.context.new_attempt(),
                 node=self.context.node,
                 url=config.url,
+                peer_url=config.peer_url,
                 replicas=tuple(sorted(config.replicas)),
                 min_isr=config.min_isr,
             )
@@ -163,6 +164,7 @@ class Startup:
             node=self.context.node,
             clean=self.clean,
             url=self.context.config.url,
+            peer_url=self.context.config.peer_url,
         )
         if isinstance(next_state, Rejected):
             return f"cannot register {self.context.node}: {next_state.reason}"

@@ -2,17 +2,23 @@
 
 A *try* is one request with the batch. The world may report that a try never left (``NotSent``); it
 then no longer counts. A broker may refuse a try and say that it appended nothing. Every other try
-may have been written, whatever happened to its response.
+may have been written, whatever happened to its response. So may a copy of a refused try, except in
+a world that delivers each request at most once.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 from yak_core.batch import Batch
 from yak_core.contract.client_calls import SendResult
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import NO_EPOCH, CallId, Micros, NodeId
+
+QUEUE_FULL: Final = "too many unresolved batches; retry after some are resolved"
+FENCED: Final = "fenced: another producer has a newer epoch; start a new producer"
+STOPPED: Final = "the producer was stopped"
 
 
 class DeliveryState(StrEnum):
@@ -60,6 +66,22 @@ class Delivery:
     def may_be_written(self) -> bool:
         """Whether some try may have been appended."""
         return not all(self.tries.values())
+
+    def outcome(self, *, requests_once: bool) -> Outcome:
+        """Return the outcome if the batch is given up now.
+
+        It is not written if no try can be appended: each of them never left, or in a world that
+        delivers each request at most once, was refused.
+        """
+        is_certain = not self.may_be_written if requests_once else not self.tries
+        return Outcome.NOT_WRITTEN if is_certain else Outcome.UNKNOWN
+
+    def timed_out(self, outcome: Outcome, last_refusal: str) -> SendResult:
+        """Return the result at the delivery timeout; ``last_refusal`` is empty after a success."""
+        what = "an ack" if self.tries else "the batch was sent"
+        detail = f"the delivery timeout expired before {what}"
+        detail += f", last refusal {last_refusal}" if last_refusal else ""
+        return failed(ErrorCode.REQUEST_TIMED_OUT, outcome, detail)
 
     @property
     def may_be_renumbered(self) -> bool:

@@ -4,9 +4,8 @@ A batch gets its sequence when it is first sent and keeps it in all retries. Bat
 order, at most five in flight. Later batches wait while an earlier batch waits for its retry
 (KIP-98, KAFKA-5494). The result of a batch is written, not written or unknown.
 
-A batch is not sent once its delivery timeout is so near that no response could arrive in time. It
-is not written if each of its tries never left this process, which only the world knows
-(``NotSent``); else it is unknown.
+A batch is not sent once its delivery timeout is so near that no response could arrive in time. When
+it is given up, :meth:`Delivery.outcome` says whether it is not written or unknown.
 
 A batch that is given up with a sequence may leave a gap. The producer then ends its producer epoch:
 it sends no new batch until every batch of the epoch is resolved, and continues in the next epoch at
@@ -18,7 +17,7 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import Final
 
-from yak_core.clients.delivery import Delivery, DeliveryState, failed
+from yak_core.clients.delivery import FENCED, QUEUE_FULL, STOPPED, Delivery, DeliveryState, failed
 from yak_core.clients.leader_finder import LeaderFinder
 from yak_core.clients.session import ProducerSession
 from yak_core.config import ProducerConfig, check_client_config
@@ -48,9 +47,6 @@ TIMER_TIMEOUT: Final = "overdue"
 MISDIRECTED: Final = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_LEADER_EPOCH)
 OUT_OF_ORDER: Final = ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
 UNKNOWN_PRODUCER: Final = ErrorCode.UNKNOWN_PRODUCER_ID
-QUEUE_FULL: Final = "too many unresolved batches; retry after some are resolved"
-FENCED: Final = "fenced: another producer has a newer epoch; start a new producer"
-STOPPED: Final = "the producer was stopped"
 
 
 class Producer:
@@ -58,16 +54,18 @@ class Producer:
 
     __slots__ = (
         "abandoned", "by_correlation", "config", "correlation", "effects", "ending_epoch", "fenced",
-        "finder", "last_refusal", "node_id", "now", "retrying", "session", "settling", "timer_due",
-        "unresolved", "unsent_margin_us",
+        "finder", "last_refusal", "node_id", "now", "requests_once", "retrying", "session",
+        "settling", "timer_due", "unresolved", "unsent_margin_us",
     )  # fmt: skip
 
-    def __init__(self, now: Micros, started: Started) -> None:
+    def __init__(self, now: Micros, started: Started, *, requests_once: bool = False) -> None:
         config = started.config
         assert isinstance(config, ProducerConfig), f"expected a ProducerConfig, got {config!r}"
         check_client_config(config)
         self.node_id = started.node
         self.config = config
+        #: Whether the world delivers each request at most once (docs/contract.md, clause 5).
+        self.requests_once = requests_once
         self.finder = LeaderFinder(config.brokers)
         self.now = now
         #: A batch is not sent for the first time if less of its delivery timeout is left.
@@ -108,8 +106,7 @@ class Producer:
             self._on_stop_asked()
         elif not isinstance(event, Cancelled):
             raise TypeError(f"unexpected event for a producer: {type(event).__name__}")
-        effects = self.effects
-        self.effects = []
+        effects, self.effects = self.effects, []
         return effects
 
     def snapshot(self) -> Snapshot:
@@ -142,7 +139,7 @@ class Producer:
 
     def _on_stop_asked(self) -> None:
         for delivery in list(self.unresolved):
-            outcome = Outcome.UNKNOWN if delivery.tries else Outcome.NOT_WRITTEN
+            outcome = delivery.outcome(requests_once=self.requests_once)
             self._resolve(delivery, failed(ErrorCode.NETWORK_EXCEPTION, outcome, STOPPED))
         self.effects.append(Exit(True))
 
@@ -271,7 +268,8 @@ class Producer:
             else:
                 self._retry_later(delivery)
         elif delivery.sent_first:
-            self._give_up(delivery, failed(response.error, Outcome.UNKNOWN, response.detail))
+            outcome = delivery.outcome(requests_once=self.requests_once)
+            self._give_up(delivery, failed(response.error, outcome, response.detail))
         else:
             self._retry_later(delivery)
 
@@ -337,18 +335,15 @@ class Producer:
         self._expire(sent=True)
 
     def _expire(self, *, sent: bool) -> None:
-        """Give up the batches at their delivery timeout; without ``sent``, unsent ones before it.
+        """Give up batches at their delivery timeout; without ``sent``, those not written before it.
 
-        An unsent batch is given up when the rest of its time is too short for a response.
+        These are given up when the rest of their time is too short for one more response.
         """
         end = self.now if sent else self.now + self.unsent_margin_us
         for delivery in list(takewhile(lambda each: each.deadline <= end, self.unresolved)):
-            if sent or not delivery.tries:
-                outcome = Outcome.UNKNOWN if delivery.tries else Outcome.NOT_WRITTEN
-                what = "an ack" if delivery.tries else "the batch was sent"
-                detail = f"the delivery timeout expired before {what}"
-                detail += f", last refusal {self.last_refusal}" if self.last_refusal else ""
-                self._give_up(delivery, failed(ErrorCode.REQUEST_TIMED_OUT, outcome, detail))
+            outcome = delivery.outcome(requests_once=self.requests_once)
+            if sent or outcome is Outcome.NOT_WRITTEN:
+                self._give_up(delivery, delivery.timed_out(outcome, self.last_refusal))
 
     # -- results --------------------------------------------------------------------------------
 
@@ -397,3 +392,8 @@ class Producer:
 def build_producer(now: Micros, started: Started) -> tuple[Producer, list[Effect]]:
     """Build a producer from its first event; the first step has no effects."""
     return Producer(now, started), []
+
+
+def build_producer_on_connections(now: Micros, started: Started) -> tuple[Producer, list[Effect]]:
+    """Build a producer for a world that delivers each of its requests at most once."""
+    return Producer(now, started, requests_once=True), []

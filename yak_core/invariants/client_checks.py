@@ -96,6 +96,8 @@ class ClientChecks:
         self.context = context
         self.commits = commits
         self._clients: dict[NodeId, ClientState] = {}
+        #: The clients that have used each producer id; a start of a client counts by itself.
+        self._users: dict[int, list[ClientState]] = {}
         self._ledger = context.ledger
 
     # -- at a broker ----------------------------------------------------------------------------
@@ -175,6 +177,9 @@ class ClientChecks:
                 message = effect.message
                 if type(message) is ProduceRequest and message.batch.producer_id >= 0:
                     state.on_attempt(message.batch)
+                    users = self._users.setdefault(message.batch.producer_id, [])
+                    if state not in users:
+                        users.append(state)
             elif type(effect) is Answer:
                 if type(effect.result) is SendResult:
                     self._on_send_result(client, state, effect.call, effect.result)
@@ -187,6 +192,8 @@ class ClientChecks:
         send = state.end(call)
         if send is None:
             return
+        if result.error == ErrorCode.INVALID_PRODUCER_EPOCH:
+            self._check_fenced(client, state)
         if result.outcome == Outcome.WRITTEN:
             if state.config is not None and state.config.acks == -1 and result.base_offset >= 0:
                 self._check_committed(client, result.base_offset, send.batch, sealed=False)
@@ -203,6 +210,17 @@ class ClientChecks:
                     "committed",
                 )
             self.commits.failed[attempt] = client
+
+    def _check_fenced(self, client: NodeId, state: ClientState) -> None:
+        """Check that another producer has used an id of this one, so it may have a newer epoch."""
+        used = [number for number, users in self._users.items() if state in users]
+        if all(len(self._users[number]) == 1 for number in used):
+            self.context.fail(
+                "FencedByAnother",
+                client,
+                "no fenced batch, because no other producer uses the producer id",
+                f"a batch of producer {', '.join(map(str, used))} was fenced",
+            )
 
     def _on_poll_result(self, client: NodeId, state: ClientState, result: PollResult) -> None:
         if result.error != ErrorCode.NONE:

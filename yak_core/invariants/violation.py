@@ -55,6 +55,8 @@ RULES: Final = MappingProxyType(
         "NoDuplicate": "R9: A batch of an idempotent producer is committed at most once.",
         "ProducerOrder": "R9: The batches of an idempotent producer are committed in the order of "
         "their sequences, without gaps.",
+        "FencedByAnother": "R9: A producer is fenced only if another one uses its producer id, so "
+        "it starts no producer epoch while a batch of an earlier one is unresolved (F76).",
         "HonestFailure": "R9 and R10: A batch that was reported as not written is never committed; "
         "an uncertain outcome is reported as unknown.",
         "ReplicaShape": "R1 and R2: A leader acts on a partition state that names it as the "

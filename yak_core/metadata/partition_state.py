@@ -12,6 +12,11 @@ states, so a reader can check that the one that it saw last is among them.
 
 The encoding has sorted keys, no spaces, and is UTF-8. Equal states have equal bytes, and the
 decoder refuses every other encoding, so damage is detected unless it yields another valid state.
+
+There are two schemas. A state is written with schema 1, which all versions read, unless it holds
+what only schema 2 can express: a broker with two addresses. The transitions put that into a state
+only when every registered broker reads schema 2. So during a rolling upgrade, brokers of both
+versions read each state (docs/decisions/0018-two-addresses.md).
 """
 
 from __future__ import annotations
@@ -28,8 +33,11 @@ from yak_core.value import value
 ANCESTORS_MAX: Final = 32
 """Number of stamps of earlier partition states that are kept in ``ancestors``."""
 
-SCHEMA: Final = 1
-"""Version of the byte format; the decoder refuses other versions."""
+SCHEMA: Final = 2
+"""Newest version of the byte format; the decoder refuses newer ones."""
+
+_SCHEMA_1_FIELDS: Final = ("peer_url", "schema_max")
+"""Fields of a broker's entry that schema 1 does not have."""
 
 
 class Recovery(StrEnum):
@@ -72,7 +80,9 @@ class NodeEntry:
 
     ``broker_epoch`` is the partition epoch that the registration wrote. ``clean`` says that the
     broker reported a complete log. ``last_epoch`` and ``leo`` describe its log for an unclean
-    election, or are :data:`UNREPORTED`.
+    election, or are :data:`UNREPORTED`. ``url`` is the broker's address for clients, and
+    ``peer_url`` that for other brokers; it is empty if both are the same. ``schema_max`` is the
+    newest schema of the partition state that the broker reads.
     """
 
     broker_epoch: BrokerEpoch
@@ -81,6 +91,13 @@ class NodeEntry:
     url: str
     last_epoch: Epoch
     leo: Offset
+    peer_url: str = ""
+    schema_max: int = 1
+
+    @property
+    def url_for_peers(self) -> str:
+        """The address at which other brokers reach this one."""
+        return self.peer_url or self.url
 
 
 @value
@@ -162,7 +179,11 @@ def encode_partition_state(state: PartitionState) -> bytes:
     Raises UnicodeEncodeError for text that has no UTF-8 encoding, a mistake of the caller.
     """
     fields = json.loads(_CODEC.encode(state))
-    fields |= {"schema": SCHEMA, "nodes": dict(fields["nodes"])}
+    nodes = dict(fields["nodes"])
+    schema = 1 if all(_is_in_schema_1(entry) for _, entry in state.nodes) else SCHEMA
+    if schema == 1:
+        nodes = {node: _to_schema_1(entry) for node, entry in nodes.items()}
+    fields |= {"schema": schema, "nodes": nodes}
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8")
 
@@ -179,13 +200,16 @@ def decode_partition_state(data: bytes) -> PartitionState:
     if not isinstance(fields, dict):
         raise _damaged("it is not a JSON object")
     schema = fields.pop("schema", None)
-    if type(schema) is not int or schema != SCHEMA:
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
         raise PartitionStateError(
-            f"the partition state has schema {schema!r}; this version reads schema {SCHEMA}"
+            f"the partition state has schema {schema!r}; this version reads schema 1 to {SCHEMA}; "
+            "start the version that wrote it, or a newer one"
         )
     nodes = fields.get("nodes")
     if not isinstance(nodes, dict):
         raise _damaged("'nodes' is not a JSON object")
+    if schema == 1:
+        nodes = {node: _from_schema_1(entry) for node, entry in nodes.items()}
     fields["nodes"] = [[node, nodes[node]] for node in sorted(nodes)]
     try:
         state = _CODEC.decode(fields)
@@ -201,6 +225,36 @@ def decode_partition_state(data: bytes) -> PartitionState:
     if canonical != data:
         raise _damaged("it is not in canonical form")
     return state
+
+
+def _is_in_schema_1(entry: NodeEntry) -> bool:
+    """Return whether schema 1 can express ``entry``.
+
+    Schema 1 has no field for ``schema_max``. If that is above 1, the field ``leo`` has it, next to
+    a ``last_epoch`` of -1. No version has written such a pair for another reason: a log with
+    records has an epoch. Older brokers do not read either field.
+    """
+    if entry.peer_url:
+        return False
+    if entry.schema_max == 1:
+        return entry.last_epoch != UNREPORTED or entry.leo <= 1
+    return entry.last_epoch == UNREPORTED and entry.leo == UNREPORTED
+
+
+def _to_schema_1(entry: dict[str, object]) -> dict[str, object]:
+    """Return the fields of an entry of schema 2 as in schema 1."""
+    old = {name: part for name, part in entry.items() if name not in _SCHEMA_1_FIELDS}
+    return old if entry["schema_max"] == 1 else old | {"leo": entry["schema_max"]}
+
+
+def _from_schema_1(entry: object) -> object:
+    """Return the fields of an entry of schema 1 as in schema 2; a damaged entry stays as it is."""
+    if not isinstance(entry, dict) or not set(entry).isdisjoint(_SCHEMA_1_FIELDS):
+        raise _damaged("an entry of 'nodes' is not one of schema 1")
+    leo = entry.get("leo")
+    if type(leo) is not int or leo <= 1 or entry.get("last_epoch") != UNREPORTED:
+        return entry
+    return entry | {"leo": UNREPORTED, "schema_max": leo}
 
 
 def _damaged(what: str) -> PartitionStateError:
@@ -221,6 +275,7 @@ def _fault(state: PartitionState) -> str:
         least[f"nodes.{node}.incarnation"] = (1, entry.broker_epoch)
         least[f"nodes.{node}.last_epoch"] = (UNREPORTED, entry.last_epoch)
         least[f"nodes.{node}.leo"] = (UNREPORTED, entry.leo)
+        least[f"nodes.{node}.schema_max"] = (1, entry.schema_max)
     for name, (lowest, *numbers) in least.items():
         if not all(lowest <= number < _INTEGER_END for number in numbers):
             return f"{name!r} is not an integer from {lowest} to 2**63 - 1: {numbers}"

@@ -178,8 +178,12 @@ def _first_state(
     epoch = max(0, *(s.leader_epoch for s in states), *(copy.last_epoch for copy in copies))
     partition_epoch = max(epoch, *(s.partition_epoch for s in states)) + 1
     last = newest.node(kept.node)
-    url = "" if last is None else last.url
-    entry = NodeEntry(BrokerEpoch(partition_epoch), True, False, url, Epoch(UNREPORTED), UNREPORTED)
+    url, peer_url = ("", "") if last is None else (last.url, last.peer_url)
+    schema_max = 1 if last is None else last.schema_max
+    entry = NodeEntry(
+        BrokerEpoch(partition_epoch), True, False, url, Epoch(UNREPORTED), UNREPORTED,
+        peer_url, schema_max,
+    )  # fmt: skip
     oldest = max(1, partition_epoch - ANCESTORS_MAX)
     state = PartitionState(
         store_id=store_id,

@@ -36,6 +36,7 @@ class ProposalKind(StrEnum):
     REGISTER = "register"
     ELECT = "elect"
     ALTER_ISR = "alter_isr"
+    ANNOUNCE = "announce"
 
 
 class ProposalResult(StrEnum):

@@ -18,6 +18,7 @@ from dataclasses import replace
 from yak_core.ids import BrokerEpoch, Epoch, NodeId
 from yak_core.metadata.partition_state import (
     ANCESTORS_MAX,
+    SCHEMA,
     UNREPORTED,
     NodeEntry,
     PartitionState,
@@ -43,6 +44,7 @@ def create(
     url: str,
     replicas: tuple[NodeId, ...],
     min_isr: int,
+    peer_url: str = "",
 ) -> PartitionState:
     """T0: Create the first partition state. The creator has an empty log.
 
@@ -71,12 +73,18 @@ def create(
         unclean_policy=UncleanPolicy.NEVER,
         recovery=Recovery.RECOVERED,
         unclean_generation=0,
-        nodes=((node, NodeEntry(BrokerEpoch(1), True, False, url, Epoch(UNREPORTED), UNREPORTED)),),
+        nodes=((node, _entry(BrokerEpoch(1), clean=True, urls=(url, peer_url))),),
     )
 
 
 def register(
-    state: PartitionState, *, attempt: str, node: NodeId, clean: bool, url: str
+    state: PartitionState,
+    *,
+    attempt: str,
+    node: NodeId,
+    clean: bool,
+    url: str,
+    peer_url: str = "",
 ) -> PartitionState | Rejected:
     """T1: Register a start of ``node``. Its broker epoch is the partition epoch that this writes.
 
@@ -88,11 +96,9 @@ def register(
     if node not in state.replicas:
         return Rejected(f"{node} is not a replica")
     new = _next_state(state, attempt)
-    entry = NodeEntry(
-        BrokerEpoch(new.partition_epoch), clean, False, url, Epoch(UNREPORTED), UNREPORTED
-    )
-    others = tuple(pair for pair in state.nodes if pair[0] != node)
-    new = replace(new, nodes=tuple(sorted((*others, (node, entry)), key=_node_id)))
+    urls = addresses_in(state, node, url, peer_url)
+    entry = _entry(BrokerEpoch(new.partition_epoch), clean=clean, urls=urls)
+    new = _with_entry(new, node, entry)
     if not clean and (node in state.isr or node in state.elr):
         isr = tuple(member for member in state.isr if member != node)
         new = _with_isr(new, isr, unclean=(node,))
@@ -105,6 +111,46 @@ def register(
             last_leader=node,
         )
     return new
+
+
+def announce(
+    state: PartitionState,
+    *,
+    attempt: str,
+    node: NodeId,
+    broker_epoch: BrokerEpoch,
+    url: str,
+    peer_url: str,
+) -> PartitionState | Rejected:
+    """T10: Record both addresses of ``node``, which registered while the state could not hold them.
+
+    Nothing else changes. It is rejected while a registered broker does not read schema 2.
+    """
+    entry = state.node(node)
+    if entry is None or entry.broker_epoch != broker_epoch:
+        registered = state.broker_epoch_of(node)
+        return Rejected(
+            f"broker epoch {broker_epoch} of {node} differs from the registered {registered}"
+        )
+    urls = addresses_in(state, node, url, peer_url)
+    if urls == (entry.url, entry.peer_url):
+        return Rejected(f"the addresses of {node} are already {entry.url}, {entry.url_for_peers}")
+    new = replace(entry, url=urls[0], peer_url=urls[1])
+    return _with_entry(_next_state(state, attempt), node, new)
+
+
+def addresses_in(
+    state: PartitionState, node: NodeId, url: str, peer_url: str
+) -> tuple[str, str]:
+    """Return (``url``, ``peer_url``) of ``node`` as ``state`` can hold them.
+
+    A broker that reads only schema 1 cannot read two addresses. While one is registered, other
+    brokers still have to reach ``node``, so its peer URL is its only address, for clients, too.
+    """
+    if peer_url in ("", url):
+        return (url, "")
+    older = [n for n, entry in state.nodes if n != node and entry.schema_max < SCHEMA]
+    return (peer_url, "") if older else (url, peer_url)
 
 
 def elect(
@@ -242,6 +288,10 @@ def check_partition_state(state: PartitionState) -> tuple[str, ...]:
             1 <= epoch <= state.partition_epoch for epoch in broker_epochs
         )
         and len(dict.fromkeys(broker_epochs)) == len(broker_epochs),
+        "every registered broker can read two addresses": all(
+            entry.schema_max >= SCHEMA for _, entry in state.nodes
+        )
+        or not any(entry.peer_url for _, entry in state.nodes),
         "the ancestors have no gap": len(lineage) == min(state.partition_epoch, ANCESTORS_MAX + 1)
         and all(
             stamp[0] == state.partition_epoch - back and stamp[1] != ""
@@ -297,6 +347,20 @@ def _with_isr(
         pool = dict.fromkeys((*state.last_known_eligible, *gone))
         last_known = tuple(sorted(n for n in pool if n not in isr and n not in elr))
     return replace(state, isr=isr, elr=elr, last_known_eligible=last_known)
+
+
+def _entry(broker_epoch: BrokerEpoch, *, clean: bool, urls: tuple[str, str]) -> NodeEntry:
+    """Return the entry of a broker of this version that registers; ``urls`` for clients, peers."""
+    url, peer_url = urls
+    peer_url = "" if peer_url == url else peer_url
+    return NodeEntry(
+        broker_epoch, clean, False, url, Epoch(UNREPORTED), UNREPORTED, peer_url, SCHEMA
+    )
+
+
+def _with_entry(state: PartitionState, node: NodeId, entry: NodeEntry) -> PartitionState:
+    others = tuple(pair for pair in state.nodes if pair[0] != node)
+    return replace(state, nodes=tuple(sorted((*others, (node, entry)), key=_node_id)))
 
 
 def _node_id(pair: tuple[NodeId, NodeEntry]) -> NodeId:

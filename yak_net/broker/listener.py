@@ -9,7 +9,9 @@ from aiohttp import web
 
 from yak_net.http.connections import Connections
 from yak_net.http.hosts import Hosts, check_hosts, hosts_of
+from yak_net.http.measured import measured
 from yak_net.http.routes import BODY_BYTES_MAX, middlewares
+from yak_net.metrics.counts import Counts
 from yak_net.runtime.settings import BrokerSettings
 
 SHUTDOWN_S: Final = 1.0
@@ -28,6 +30,7 @@ class Listener:
         limit: int,
         routes: Iterable[web.AbstractRouteDef],
         headers: Mapping[str, str],
+        counts: Counts,
     ) -> None:
         self._settings = settings
         self._headers = headers
@@ -35,6 +38,7 @@ class Listener:
         app = web.Application(
             client_max_size=BODY_BYTES_MAX,
             middlewares=[
+                measured(counts),
                 *middlewares(),
                 check_hosts(_hosts(settings)),
                 self.connections.counted(),
@@ -67,6 +71,7 @@ class Listener:
 
 
 def _hosts(settings: BrokerSettings) -> Hosts:
-    """Return the names of this broker: others reach it by the URL in their own settings."""
+    """Return the names of this broker, also that of the URL in the settings of the others."""
     own = [url for node, url in settings.brokers if node == settings.node_id]
-    return hosts_of(settings.host, [settings.advertised_url, *own], settings.allowed_hosts)
+    urls = [settings.advertised_url, settings.peer_url, *own]
+    return hosts_of(settings.host, urls, settings.allowed_hosts)

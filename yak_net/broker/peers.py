@@ -102,6 +102,17 @@ class Peers:
         """Return whether the peer has an open connection to this broker."""
         return node in self._outboxes
 
+    def urls(self) -> dict[NodeId, str]:
+        """Return the URLs of all known peers."""
+        return dict(sorted(self._urls.items()))
+
+    def queues(self) -> dict[NodeId, int | None]:
+        """Return the bytes queued for each known peer; None if it is not connected."""
+        return {
+            node: None if (outbox := self._outboxes.get(node)) is None else outbox.size
+            for node in sorted(self._urls)
+        }
+
     async def start(self) -> None:
         """Connect to all known peers."""
         self._session = aiohttp.ClientSession(

@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from yak_net.broker.server import BrokerServer, CannotStart
-from yak_net.runtime.logs import ProcessLog, log_loop_error, open_log
+from yak_net.runtime.logs import LogFormat, ProcessLog, log_loop_error, open_log
 from yak_net.runtime.note_log import configure
 from yak_net.runtime.settings import BrokerSettings
 
@@ -30,14 +30,16 @@ SECOND_SIGNAL_S: Final = 0.1
 log = structlog.get_logger("yak.process")
 
 
-def run(settings: BrokerSettings, *, verbose: bool = False) -> int:
+def run(
+    settings: BrokerSettings, *, verbose: bool = False, log_format: LogFormat = LogFormat.TEXT
+) -> int:
     """Run a broker until it ends, and return the exit code.
 
     Writes the reason of a failed start or of a halt to standard error. From here on, that is the
     log, which never raises and never blocks (:mod:`yak_net.runtime.log_sink`).
     """
     configure(verbose=verbose)
-    output = open_log()
+    output = open_log(log_format)
     output.install()
     atexit.register(output.sink.finish)  # after a traceback, if the process ends with one
     return asyncio.run(_run(settings, output))
@@ -47,6 +49,7 @@ async def _run(settings: BrokerSettings, output: ProcessLog) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_error)
     server = BrokerServer(settings)
+    server.meters.lines_dropped = lambda: output.sink.dropped
     starting = asyncio.create_task(server.start())
     signals = 0
 

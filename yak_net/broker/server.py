@@ -17,27 +17,34 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from yak_core.broker.describe import describe
 from yak_core.broker.health import BrokerHealth, health_of
 from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
+from yak_core.broker.view import BrokerView, view_of
 from yak_core.config import BrokerConfig
 from yak_core.contract.client_calls import ClientResult
 from yak_core.contract.events import Started, StopAsked
 from yak_core.contract.host import Host
-from yak_core.contract.messages import DescribeRequest, PeerMessage, Request, Response
+from yak_core.contract.messages import PeerMessage, Request, Response
 from yak_core.contract.notes import Note, PartitionStateObserved
-from yak_core.ids import CallId, NodeId
+from yak_core.ids import CallId, Micros, NodeId
 from yak_core.metadata.store_calls import Read, StoreOk
+from yak_net.broker.addresses import Addresses
+from yak_net.broker.link_gate import LinkGate, gated
 from yak_net.broker.listener import Listener
+from yak_net.broker.meters import Meters, version
 from yak_net.broker.own_store import OwnStore, WrongStore
 from yak_net.broker.peers import Peers
-from yak_net.http.connections import DESCRIPTORS_MIN, descriptor_limit
-from yak_net.http.gateway import BrokerStopped, Phase
+from yak_net.broker.time_search import TimeSearch
+from yak_net.http.connections import DESCRIPTORS_MIN
+from yak_net.http.gateway import BrokerStopped, Health, Phase
 from yak_net.http.routes import routes
-from yak_net.http.shares import STREAM_BYTES_MAX
+from yak_net.http.shares import HTTP_BYTES_MAX, STREAM_BYTES_MAX
 from yak_net.http.streams import ClientStream, accept
 from yak_net.metadata.redis_store import EMBEDDED_NAME, RedisStore
+from yak_net.metadata.store_findings import findings_of
+from yak_net.metrics.elections import Election
+from yak_net.metrics.journal import Entry
 from yak_net.runtime.backend import End, NetBackend, OnAnswer
 from yak_net.runtime.budget import Budget
 from yak_net.runtime.connection_errors import listen_error
@@ -47,6 +54,8 @@ from yak_net.runtime.timers import wall_ms
 from yak_net.runtime.tracing import FileRecorder
 from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH, certificates
 from yak_net.storage import Storage, StorageError, open_storage
+from yak_net.storage.system import descriptor_limit
+from yak_net.storage.times import TimePosition
 
 STOP_US: Final = 10_000_000
 """Microseconds; a stop that takes longer is not clean."""
@@ -70,23 +79,26 @@ class BrokerServer:
         self.settings = settings
         self.node_id: NodeId = settings.node_id
         self.cluster = settings.cluster
+        self.version = version()
         self.phase = Phase.STARTING
         self.halt_reason = ""
         self.clean = False
         self.ended = asyncio.Event()
-        self.url = ""
         self.peers = Peers(self.node_id, self.cluster, self._receive, self._on_lost)
-        self.peers.update_urls(dict(settings.brokers))
+        self.addresses = Addresses(settings, self.peers)
         self.store: RedisStore | None = None
         self._backend: NetBackend | None = None
         self._recorder: FileRecorder | None = None
         self._listener: Listener | None = None
         self._unsent = Budget(STREAM_BYTES_MAX)
+        self._gate: LinkGate | None = None
+        self._in_flight = Budget(HTTP_BYTES_MAX)
+        self.meters = Meters(self.node_id, self.cluster, self._unsent, self._in_flight)
         self._storage: Storage | None = None
+        self._time_search: TimeSearch | None = None
         self._own_store: OwnStore | None = None
         self._pending: set[asyncio.Future[Response]] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._urls: dict[NodeId, str] = {}
 
     # -- start ----------------------------------------------------------------------------------
 
@@ -109,6 +121,7 @@ class BrokerServer:
                 self.node_id,
                 self.cluster,
                 producers_max=settings.config_value("producers_max"),
+                system=self.meters.system(),
             )
         except StorageError as error:
             raise CannotStart(str(error)) from error
@@ -138,6 +151,8 @@ class BrokerServer:
                 ) from error
             log.info("recording trace", file=str(self._recorder.path))
         await self.peers.start()
+        if settings.link_gate is not None:
+            self._gate = LinkGate(settings.link_gate)
         self._start_node(config, storage)
 
     async def _listen(self) -> None:
@@ -149,19 +164,19 @@ class BrokerServer:
                 f"raise it, for example with ulimit -n {DESCRIPTORS_MIN}"
             )
         handlers = [
-            *routes(self),
+            *routes(self, budget=self._in_flight),
             web.get(PEER_PATH, self.peers.serve),
             web.get(CLIENT_PATH, self._serve_client),
         ]
         identity = {NODE_HEADER: self.node_id, CLUSTER_HEADER: self.cluster}
-        self._listener = Listener(settings, limit, handlers, identity)
+        self._listener = Listener(settings, limit, handlers, identity, self.meters.counts)
+        self.meters.connections = self._listener.connections
         try:
             port = await self._listener.open()
         except OSError as error:
             reason = listen_error(error, settings.host, settings.port)
             raise CannotStart(reason) from error
-        self.url = settings.url_at(port)
-        log.info("listening", url=self.url, port=port, node=self.node_id, cluster=self.cluster)
+        self.addresses.listen_on(port)
 
     async def _serve_client(self, request: web.Request) -> web.StreamResponse:
         socket = await accept(request, self.node_id, self.cluster)
@@ -194,15 +209,15 @@ class BrokerServer:
         settings = self.settings
         # The supervisor of an embedded store says once how durable it is.
         if not settings.lifeline or await store.name() != EMBEDDED_NAME:
-            for warning in await store.warnings():
-                log.warning("metadata store", warning=warning)
+            for finding in await findings_of(store):
+                log.warning("metadata store", finding=str(finding.name), warning=str(finding))
         if store.problem:
             log.warning("metadata store", problem=store.problem)
         self._tasks.append(asyncio.create_task(self._watch_store(store)))
         replicas = tuple(sorted(node for node, _ in settings.brokers)) or (self.node_id,)
         if not settings.knows_replicas and settings.creates:
             replicas = await self._find_followers(store)
-        return settings.broker_config(self.url, replicas)
+        return settings.broker_config(self.addresses.own_url, replicas)
 
     async def _find_followers(self, store: RedisStore) -> tuple[NodeId, ...]:
         """Return the ids of all brokers: from the partition state if the cluster exists.
@@ -235,7 +250,12 @@ class BrokerServer:
 
     def _start_node(self, config: BrokerConfig, storage: Storage) -> None:
         assert self.store is not None
-        backend = NetBackend(storage, self.peers, self.store, self._on_note, self._on_end)
+        timeout_us = self.settings.config_value("store_timeout_us")
+        peers, reached = gated(self.node_id, self.peers, self.store, self._gate, timeout_us)
+        sender, store = self.meters.sender(peers), self.meters.store(reached)
+        backend = NetBackend(storage, sender, store, self._on_note, self._on_end)
+        self._time_search = TimeSearch(storage)
+        self.meters.log_bytes = lambda: storage.log.position
         self._storage = None  # the backend's disk closes it from now on
         self._backend = backend
         backend.host = Host(self.node_id, 1, build_broker(), backend, self._recorder)
@@ -261,10 +281,14 @@ class BrokerServer:
         for answer in tuple(self._pending):
             answer.cancel()
         await self.peers.close()
+        if self._gate is not None:
+            self._gate.close()
         if self._own_store is not None:
             await self._own_store.close()
         if self._listener is not None:
             await self._listener.close()
+        if self._time_search is not None:
+            await self._time_search.close()
         if self._backend is not None:
             await self._backend.close()
         elif self._storage is not None:
@@ -290,9 +314,16 @@ class BrokerServer:
 
     def url_of(self, node: NodeId | None) -> str:
         """Return a broker's URL for clients, as in the partition state; "" if it is unknown."""
-        if node == self.node_id:
-            return self.url
-        return "" if node is None else self._urls.get(node) or self.peers.url_of(node)
+        return self.addresses.client_url_of(node)
+
+    def peer_urls(self) -> dict[NodeId, str]:
+        """Return the other brokers' URLs for brokers."""
+        return self.peers.urls()
+
+    def history(self) -> tuple[list[Election], list[Entry]]:
+        """Return the newest elections and events that this broker has seen, oldest first."""
+        counts = self.meters.counts
+        return list(counts.elections), list(counts.journal)
 
     def wall_ms(self) -> int:
         """Return the wall clock in ms since 1970, for record timestamps."""
@@ -311,17 +342,37 @@ class BrokerServer:
             return health
         return dataclasses.replace(health, reason=f"{health.reason}: {problem}")
 
+    def view(self) -> BrokerView | None:
+        """Return the state of the node now; None while no node runs."""
+        backend = self._backend
+        if backend is None or not backend.host.alive:
+            return None
+        broker = backend.host.node
+        assert isinstance(broker, Broker)
+        return view_of(broker, backend.now())
+
+    def metrics(self, accept: str, status: Health, *, is_ready: bool) -> tuple[bytes, str]:
+        """Return the page of metrics in a format that ``accept`` allows, and its content type."""
+        view, health = self.view(), self.health()
+        return self.meters.page(accept, self.peers, status, is_ready, view, health)
+
     def start_call(self, request: Request, on_answer: OnAnswer) -> CallId | None:
         """Deliver a request to the node; return None while no node runs."""
         backend = self._backend
         if backend is None or not backend.host.alive:
             return None
-        return backend.ask(request, on_answer)
+        return backend.ask(request, self.meters.counts.measured(request, on_answer))
 
     def cancel(self, call: CallId) -> None:
         """Cancel a call whose client disconnected."""
         if self._backend is not None:
             self._backend.cancel(call)
+
+    async def first_since(self, timestamp_ms: int, end: int) -> TimePosition | None:
+        """Return the first record below ``end`` since a time, as the gateway says."""
+        if self._time_search is None or self.view() is None:
+            raise BrokerStopped(sent=False)
+        return await self._time_search.find(timestamp_ms, end)
 
     async def ask(self, request: Request) -> Response:
         """Deliver a request to the node and wait for the response.
@@ -349,22 +400,27 @@ class BrokerServer:
 
     def _receive(self, src: NodeId, message: PeerMessage) -> None:
         if self._backend is not None:
+            self.meters.counts.received.add(message)
             self._backend.receive(src, message)
 
     def _on_lost(self, peer: NodeId) -> None:
         if self._backend is not None:
             self._backend.peer_lost(peer)
 
+    def _leader_silence(self) -> Micros | None:
+        view = self.view()
+        return None if view is None else view.silent_us
+
     def _on_note(self, note: Note) -> None:
+        self.meters.counts.on_note(note, self._leader_silence)
         if isinstance(note, PartitionStateObserved):
             assert self._backend is not None
             broker = self._backend.host.node
             assert isinstance(broker, Broker)
-            rows = describe(broker, DescribeRequest(0)).replicas
-            self._urls = {row.node: row.url for row in rows if row.url}
-            self.peers.update_urls(self._urls)
-            if broker.partition is not None and self._own_store is not None:
-                self._own_store.remember(broker.partition.store_id)
+            if broker.partition is not None:
+                self.addresses.update(broker.partition)
+                if self._own_store is not None:
+                    self._own_store.remember(broker.partition.store_id)
         log_note(note)
 
     async def _watch_store(self, store: RedisStore) -> None:

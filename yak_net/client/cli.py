@@ -40,6 +40,9 @@ from yak_net.runtime.standard_streams import STDIN, STDOUT, exit_without_input, 
 if TYPE_CHECKING:
     from yak_net.client.cli_format import Render
 
+RECORD_SIZE_MAX = 1_000_000
+"""Size in bytes of the largest value of ``--count``; a batch has at most 1 MiB."""
+
 
 def _header(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
@@ -76,6 +79,19 @@ def _no_topic(ctx: click.Context, _: click.Parameter, values: tuple[str, ...]) -
 @click.option(
     "--file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), metavar="FILE",
     help="Input file.  [default: standard input]",
+)
+@click.option(
+    "--count", type=click.IntRange(0), metavar="N", cls=Named,
+    aliases=("--max-messages", "--num-records"),
+    help="Send N numbered records, which consume --verify recognises.",
+)
+@click.option(
+    "--size", type=click.IntRange(0, RECORD_SIZE_MAX), default=0, metavar="BYTES", cls=Named,
+    aliases=("--record-size",), help="Size of the values of --count, at least that of the number.",
+)
+@click.option(
+    "--run", "run_name", metavar="NAME", cls=Named, aliases=("--value-prefix",),
+    help="Name of the run in the values of --count.  [default: random]",
 )
 @SERVERS
 @TOPIC
@@ -145,7 +161,7 @@ def produce(
     (with --acks 0: sent). Otherwise the summary on standard error says how many records failed,
     why, and what to do.
     """
-    reads_input = not messages and file in (None, "-")
+    reads_input = not messages and file in (None, "-") and given["count"] is None
     if reads_input and not is_open(STDIN):
         exit_without_input()
     quick_import("yak_net.client.cli_produce", "yak_net.client.runtime")
@@ -154,6 +170,7 @@ def produce(
     messages = (*messages, *arguments)
     if messages and file is not None:
         raise click.UsageError("give either messages (--message) or --file, not both")
+    run_name = _run_name(given, has_input=bool(messages) or file is not None)
     separator = _bytes(given["key_separator"])
     if separator is None and form.get("parse.key") == "true":
         separator = _bytes(form.get("key.separator", "\\t"))
@@ -183,6 +200,9 @@ def produce(
         given["one_by_one"],
         given["quiet"],
         client,
+        given["count"],
+        given["size"],
+        run_name,
     )
     sys.exit(_run(cli_produce.produce(options)))
 
@@ -192,7 +212,7 @@ def produce(
 @click.option("--from-beginning", is_flag=True, help="Same as --offset earliest.")
 @click.option(
     "-o", "--offset", type=Offset(), metavar="OFFSET",
-    help="Start offset: earliest, latest, N, or -N (last N records).  [default: latest]",
+    help="Start: earliest, latest, N, -N (last N), or @TIME (ms or ISO).  [default: latest]",
 )
 @click.option(
     "-n", "--max-messages", type=click.IntRange(0), metavar="N", cls=Named,
@@ -200,6 +220,9 @@ def produce(
 )
 @click.option(
     "-e", "--exit-at-end", is_flag=True, help="Exit at the end offset seen at start-up."
+)
+@click.option(
+    "--verify", is_flag=True, help="Print no records; verify them, and print a verdict."
 )
 @SERVERS
 @TOPIC
@@ -258,6 +281,10 @@ def consume(
     """Print records: one value per line, or in the format of --json or --format.
 
     Without -e and -n, print new records as they are committed, until Ctrl-C.
+
+    With --verify, check that offsets have no gap, that epochs do not go down, and that no record of
+    yak produce --count is missing, twice there or out of order; with --json the verdict is an
+    object. Exit codes are then 0 valid, 1 not valid, 3 unknown: the end of a run was not seen.
     """
     if not is_open(STDOUT):
         raise click.ClickException("cannot write the output: standard output is closed")
@@ -279,8 +306,30 @@ def consume(
         quiet,
         client,
         skip_damaged,
+        given["verify"],
+        given["as_json"],
     )
     sys.exit(_run(cli_consume.consume(options)))
+
+
+def _run_name(given: dict[str, Any], *, has_input: bool) -> str:
+    """Return the name of the run of --count; "" without it. Raises a usage error."""
+    import secrets
+
+    from yak_net.client.numbered import RUN
+
+    if given["count"] is None:
+        if given["size"] or given["run_name"]:
+            raise click.UsageError("--size and --run are for the values of --count; give --count N")
+        return ""
+    if has_input:
+        raise click.UsageError("--count makes the records; give no message and no file with it")
+    if given["run_name"] and not RUN.fullmatch(given["run_name"]):
+        raise click.UsageError(
+            "the name of a run must have 1 to 64 letters, digits, '_' or '-', "
+            f"got {given['run_name']!r}"
+        )
+    return given["run_name"] or secrets.token_hex(4)
 
 
 def _render(given: dict[str, Any]) -> Render:
@@ -291,6 +340,8 @@ def _render(given: dict[str, Any]) -> Render:
     as_json = given["as_json"] or form == "json"
     null = _bytes(cli_format.NULL if given["null_as_text"] else given["null"])
     plain = given["key_separator"] is not None or given["delimiter"] is not None
+    if given["verify"] and (form is not None or plain or given["shown"]):
+        raise click.UsageError("--verify prints no records; give no format with it")
     if (given["as_json"] and form is not None) or (form is not None and plain):
         raise click.UsageError("--format excludes --json, --key-separator and --delimiter")
     try:

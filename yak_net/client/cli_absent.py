@@ -10,19 +10,21 @@ from typing import Final
 
 from yak_net.client.cli_types import ABSENT, NO_GROUPS
 
-_MEASURE: Final = "measure with python -m benchmarks.net in a checkout"
+_MEASURE: Final = "measure with yak bench"
 _VALUES: Final = "each line of the input is sent as it is"
 
 PRODUCE: Final[Mapping[str, str]] = {
     **ABSENT,
     "-C": "read records with yak consume",
     "-D": "each line is a record; convert the input, such as with tr",
-    "-c": "all lines of the input are sent; send the first N with head -n N",
+    "-c": "all lines of the input are sent; send the first N with head -n N, or make N records "
+    "with --count N",
     "-e": "the end of the input ends the command",
     "-f": "each line is a record; use --key-separator for keys and -H for headers",
     "-J": "the input is not JSON; send JSON over HTTP with POST /v1/records",
     "-o": "records are appended at the end of the log",
-    "-n": "all lines of the input are sent; send the first N with head -n N",
+    "-n": "all lines of the input are sent; send the first N with head -n N, or make N records "
+    "with --count N",
     "-g": NO_GROUPS,
     "--allow-auto-topic-creation": "there is one log; there are no topics to create",
     "--format": "each line is a record; use --key-separator for keys and -H for headers",
@@ -30,21 +32,17 @@ PRODUCE: Final[Mapping[str, str]] = {
     "--line-reader": "each line is a record; use --key-separator for keys and -H for headers",
     "--max-block-ms": "a full buffer waits for the brokers; limit a record with --timeout",
     "--max-memory-bytes": "use -X buffer.memory=BYTES",
-    "--max-messages": "all lines of the input are sent; send the first N with head -n N",
     "--max-partition-memory-bytes": "use --batch-size",
     "--message-create-time": "the time of sending is used; HTTP has timestamp_ms",
     "--message-send-max-retries": "retries end at --timeout",
     "--metadata-expiry-ms": "the producer follows the leader by itself",
-    "--num-records": _MEASURE,
     "--payload-file": "use --file",
     "--print-metrics": _MEASURE,
     "--producer-props": "use -X NAME=VALUE",
     "--producer.config": ABSENT["--config"],
-    "--record-size": _MEASURE,
     "--repeating-keys": _VALUES,
     "--retry-backoff-ms": "use -X retry.backoff.ms=MS",
     "--socket-buffer-size": "the system sets the size of the buffers",
-    "--value-prefix": _VALUES,
 }
 
 CONSUME: Final[Mapping[str, str]] = {

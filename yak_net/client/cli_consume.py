@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -20,10 +21,13 @@ from yak_net.client.errors import (
     UnreadableError,
     YakError,
 )
+from yak_net.client.offset_lookup import offset_at_time
 from yak_net.client.options import BOOTSTRAP_TIMEOUT_MS
-from yak_net.client.terminal import Interrupts, OutputInterrupted, show_progress
+from yak_net.client.terminal import Amount, Interrupts, OutputInterrupted, show_progress
+from yak_net.client.verify import Verifier
 from yak_net.runtime.standard_streams import STDOUT, reader_left, reason
 
+UNKNOWN: Final = 3
 TIMED_OUT: Final = 124
 POLL_MS: Final = 1_000
 """Interval at which a command that waits for records looks whether its reader has left."""
@@ -31,9 +35,11 @@ POLL_MS: Final = 1_000
 
 @dataclass(frozen=True)
 class ConsumeOptions:
-    """Parsed options. ``begin``: "earliest", "latest", an offset, or -N for the last N records.
+    """Parsed options. ``begin``: "earliest", "latest", an offset, -N for the last N records, or "@"
+    and a time in ms for the first record with that time or a later one.
 
     ``idle_s``: end if no record arrives for so long. ``client``: arguments of the Consumer.
+    ``verify``: print no record but a verdict, as JSON with ``as_json``.
     """
 
     servers: tuple[str, ...]
@@ -46,6 +52,8 @@ class ConsumeOptions:
     quiet: bool = False
     client: Mapping[str, Any] = field(default_factory=dict)
     skip_damaged: bool = False
+    verify: bool = False
+    as_json: bool = False
 
 
 class ConsumeRun:
@@ -61,6 +69,14 @@ class ConsumeRun:
         self._consumer: Consumer | None = None
         self._gaps = False
         self._went_back = False
+        self._remaining: int | None = None
+        self.verifier: Verifier | None = None
+        if options.verify:
+            note = "Note: {}".format
+            self.verifier = Verifier(
+                lambda what: click.echo(note(what), err=True),
+                from_start=options.begin in ("earliest", 0),
+            )
 
     async def read_all(self) -> None:
         """Read to the end that the options define. Raises a YakError, OSError or Stopped."""
@@ -69,8 +85,13 @@ class ConsumeRun:
         if options.timeout_s is not None:
             # Less than the timeout, so that "no broker answers" is reported before it expires.
             within_ms = min(within_ms, round(options.timeout_s * 800))
+        begin = options.begin
+        if isinstance(begin, str) and begin.startswith("@"):
+            limits = {"bootstrap_timeout_ms": within_ms, **options.client}
+            found = await offset_at_time(options.servers, int(begin[1:]), **limits)
+            begin = found.latest if found.offset is None else found.offset
         last = options.begin if isinstance(options.begin, int) and options.begin < 0 else None
-        reset = "earliest" if last is not None else options.begin
+        reset = "earliest" if last is not None else begin
         async with Consumer(
             options.servers,
             auto_offset_reset=reset,
@@ -85,6 +106,8 @@ class ConsumeRun:
                     consumer.seek(max(await consumer.position(), end + last))
                 await self._check_begin(consumer, end)
             self.started = True
+            if options.stop_at_end and end is not None:
+                self._remaining = max(0, end - await consumer.position())
             self._print_hint()
             await self._print_records(consumer, end if options.stop_at_end else None)
 
@@ -133,14 +156,20 @@ class ConsumeRun:
                     return
                 continue
             last_at = loop.time()
-            for record in found:
-                self.check_offset(record.offset)
-            self.interrupts.write(b"".join(map(render, found)))
+            if self.verifier is not None:
+                for record in found:
+                    self.verifier.see(record)
+            else:
+                for record in found:
+                    self.check_offset(record.offset)
+                self.interrupts.write(b"".join(map(render, found)))
             self.count += len(found)
             remaining = None if remaining is None else remaining - len(found)
 
     def _skip(self, error: UnreadableError) -> None:
         click.echo(f"Note: skipped {_unread(error)}", err=True)
+        if self.verifier is not None:
+            self.verifier.skip(error.offset, error.next_offset)
         last = error.next_offset - 1
         self.skipped += error.next_offset - error.offset
         # Part of the range, so that the skipped offsets are not reported as a gap.
@@ -160,6 +189,11 @@ class ConsumeRun:
             self._went_back = True
             click.echo(f"Note: offsets went back: {before}, then {offset}", err=True)
 
+    def amount(self) -> Amount:
+        """Return how many records were read, and how many will be, if that is known."""
+        limits = [each for each in (self._remaining, self.options.count_max) if each is not None]
+        return Amount(self.count + self.skipped, min(limits, default=None))
+
     def describe_timeout(self) -> str:
         """Return :meth:`describe` and the brokers that cannot be reached."""
         failures = "" if self._consumer is None else self._consumer.connection_failures()
@@ -178,8 +212,8 @@ async def consume(options: ConsumeOptions) -> int:
     with Interrupts() as interrupts:
         run = ConsumeRun(options, interrupts)
         progress = None
-        if sys.stderr.isatty() and not os.isatty(STDOUT):
-            progress = asyncio.create_task(show_progress(run.describe))
+        if sys.stderr.isatty() and (options.verify or not os.isatty(STDOUT)):
+            progress = asyncio.create_task(show_progress(run.describe, run.amount))
         try:
             async with asyncio.timeout(options.timeout_s):
                 ended = await interrupts.run_until_signal(run.read_all())
@@ -221,8 +255,21 @@ def _unread(error: UnreadableError) -> str:
     return f"{place}: {str(error).partition('; ')[0]}"
 
 
+def _print_verdict(run: ConsumeRun, verifier: Verifier) -> int:
+    """Print what was verified; return the exit code of the verdict."""
+    if run.options.as_json:
+        click.echo(json.dumps(verifier.as_json()))
+    else:
+        click.echo("\n".join(verifier.summary()))
+    return {True: 0, False: 1, None: UNKNOWN}[verifier.valid]
+
+
 def _print_summary(run: ConsumeRun, interrupted: int | None) -> int:
     options = run.options
+    if run.verifier is not None and run.started:
+        verdict = _print_verdict(run, run.verifier)
+        ends_by_signal = options.count_max is None and not options.stop_at_end
+        return verdict if verdict or interrupted is None or ends_by_signal else interrupted
     follows = options.count_max is None and not options.stop_at_end
     if interrupted is None or (follows and run.started):
         # Without -n and -e only a signal ends the command, so a signal is success.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import stat
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -22,9 +23,11 @@ from yak_net.client.errors import (
     NoBrokersAvailable,
     YakError,
 )
+from yak_net.client.numbered import values
 from yak_net.client.options import BOOTSTRAP_TIMEOUT_MS
 from yak_net.client.producer import Producer
 from yak_net.client.terminal import (
+    Amount,
     Interrupts,
     LongLine,
     OutputInterrupted,
@@ -46,6 +49,8 @@ RECORD_BYTES_MAX: Final = 1024 * 1024
 class ProduceOptions:
     """Parsed options. If ``messages`` is not empty, the file descriptor ``fd`` is not read.
 
+    With ``count``, that many values of the run ``run_name`` are made, of ``size`` bytes or more.
+
     Keys and values equal to ``null`` are sent as null. ``key`` is the key of records without a key
     of their own. ``client``: arguments of the Producer.
     """
@@ -64,6 +69,14 @@ class ProduceOptions:
     one_by_one: bool = False
     quiet: bool = False
     client: Mapping[str, Any] = field(default_factory=dict)
+    count: int | None = None
+    size: int = 0
+    run_name: str = ""
+
+    @property
+    def reads_input(self) -> bool:
+        """Whether the records are lines of ``fd``."""
+        return not self.messages and self.count is None
 
 
 class ProduceRun:
@@ -86,6 +99,8 @@ class ProduceRun:
         self.too_large = 0
         self.problem = ""
         self.offsets: tuple[int, int] | None = None
+        self._read_bytes = 0
+        self._input_bytes = _size_of(options.fd) if options.reads_input else None
         self._failed = asyncio.Event()
         self._rows: deque[Sent | YakError] = deque()
 
@@ -128,10 +143,19 @@ class ProduceRun:
                 await self._send_one(sent_count, key, value)
 
     async def _input(self) -> AsyncIterator[list[bytes] | list[bytes | LongLine]]:
-        if self.options.messages:
-            yield list(self.options.messages)
+        options = self.options
+        if options.messages:
+            yield list(options.messages)
             return
-        async for lines in lines_of(self.options.fd, RECORD_BYTES_MAX):
+        if options.count is not None:
+            for made in values(options.run_name, options.count, options.size):
+                yield made
+            return
+
+        def on_bytes(count: int) -> None:
+            self._read_bytes += count
+
+        async for lines in lines_of(options.fd, RECORD_BYTES_MAX, on_bytes):
             yield lines
 
     async def _send_one(self, number: int, key: bytes | None, value: bytes) -> None:
@@ -195,6 +219,13 @@ class ProduceRun:
         """Return the text of the progress line."""
         return f"{self.producer.confirmed} confirmed, {self.producer.unresolved} in flight"
 
+    def amount(self) -> Amount:
+        """Return how much is done: records, or bytes of a file."""
+        if self._input_bytes is not None:
+            return Amount(self._read_bytes, self._input_bytes, "bytes")
+        given = self.options.count if not self.options.messages else len(self.options.messages)
+        return Amount(self.producer.confirmed, given)
+
     def summary(self) -> str:
         """Return the number of records of each outcome as text."""
         count = self.producer.confirmed
@@ -219,7 +250,7 @@ async def produce(options: ProduceOptions) -> int:
             message = f"{error.reason}; nothing was written"
             click.echo(f"Error: {message}; {error.remedy or START_ADVICE}", err=True)
             return 1
-        typed = not options.messages and os.isatty(options.fd)
+        typed = options.reads_input and os.isatty(options.fd)
         if typed and not options.quiet and sys.stderr.isatty():
             click.echo("each line is a record; Ctrl-D ends the input", err=True)
         progress = _start_progress(run)
@@ -240,10 +271,19 @@ async def produce(options: ProduceOptions) -> int:
 
 def _start_progress(run: ProduceRun) -> asyncio.Task[None] | None:
     """Show progress, unless the input is typed, or the output is JSON or not a terminal."""
-    typed = not run.options.messages and os.isatty(run.options.fd)
+    typed = run.options.reads_input and os.isatty(run.options.fd)
     if typed or run.options.as_json or not sys.stderr.isatty():
         return None
-    return asyncio.create_task(show_progress(run.describe))
+    return asyncio.create_task(show_progress(run.describe, run.amount))
+
+
+def _size_of(fd: int) -> int | None:
+    """Return the bytes that are left in a regular file; None for anything else."""
+    try:
+        found = os.fstat(fd)
+        return found.st_size - os.lseek(fd, 0, os.SEEK_CUR) if stat.S_ISREG(found.st_mode) else None
+    except OSError:
+        return None
 
 
 def _print_summary(run: ProduceRun, interrupted: int | None) -> int:
@@ -262,7 +302,8 @@ def _print_summary(run: ProduceRun, interrupted: int | None) -> int:
     offsets = offsets_text(confirmed, run.offsets)
     if not run.options.quiet:
         confirmation = f"{count_text(confirmed)} confirmed{f', {offsets}' if offsets else ''}"
-        click.echo(confirmation, err=True)
+        run_name = f", run {run.options.run_name}" if run.options.count is not None else ""
+        click.echo(f"{confirmation}{run_name}", err=True)
     return 0
 
 

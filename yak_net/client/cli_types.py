@@ -20,8 +20,8 @@ BEGINNINGS: Final = {"earliest": "earliest", "beginning": "earliest", "start": "
 ENDS: Final = {"latest": "latest", "end": "latest"}
 TO_THE_END: Final = ":end"
 NO_GROUPS: Final = "YAK has no consumer groups; start at an offset with --offset"
-_NO_TIMES: Final = "offsets cannot be looked up by time; give an offset"
-_OTHER_OFFSETS: Final = {"@": _NO_TIMES, "s@": _NO_TIMES, "e@": _NO_TIMES, "stored": NO_GROUPS}
+_NO_END: Final = "only the start can be given by time, as @TIME; to stop there, use -n"
+_OTHER_OFFSETS: Final = {"e@": _NO_END, "stored": NO_GROUPS}
 
 
 class Time(TimeType):
@@ -40,26 +40,33 @@ class Time(TimeType):
 
 
 class Offset(OffsetType):
-    """``earliest``, ``latest``, an offset, -N for the last N records, or ``:end``."""
+    """``earliest``, ``latest``, an offset, -N for the last N, ``@TIME``, or ``:end``."""
 
     name = "OFFSET"
 
     def convert(
         self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | int:
-        """Return "earliest", "latest", ":end" or the number. Raises a usage error."""
+        """Return "earliest", "latest", ":end", "@" with ms, or the number. Raises a usage error."""
         text = str(value).strip()
         if text in BEGINNINGS | ENDS:
             return (BEGINNINGS | ENDS)[text]
         if text == TO_THE_END:
             return text
+        if text.startswith(("@", "s@")):
+            from yak_net.client.offset_lookup import parse_time
+
+            try:
+                return f"@{parse_time(text.partition('@')[2])}"
+            except ValueError as error:
+                self.fail(str(error), param, ctx)
         for beginning, reason in _OTHER_OFFSETS.items():
             if text.startswith(beginning):
                 self.fail(f"{reason}, got {text!r}", param, ctx)
         try:
             return int(text)
         except ValueError:
-            self.fail(f"offset must be earliest, latest, N or -N, got {text!r}", param, ctx)
+            self.fail(f"offset must be earliest, latest, N, -N or @TIME, got {text!r}", param, ctx)
 
 
 def _servers(
@@ -148,8 +155,8 @@ ABSENT: Final = {
     "--command-config": "there is no configuration file; use options or YAK_BOOTSTRAP_SERVERS",
     "--profile": "there is no configuration file; use options or YAK_BOOTSTRAP_SERVERS",
     "-E": "the first error ends the command",
-    "-L": "show the brokers with yak cluster status",
-    "-Q": "offsets cannot be looked up by time; show the log ends with yak cluster status",
+    "-L": "show the brokers with yak describe",
+    "-Q": "look up an offset by time with yak offsets --time",
     "-G": NO_GROUPS,
     "-T": "copy the output with tee",
 }

@@ -177,18 +177,51 @@ def _read(fd: int) -> bytes:
             wait(fd, select.POLLIN)
 
 
-async def show_progress(describe: Callable[[], str], after_s: float = 0.5) -> None:
-    """Show a progress line on standard error, from ``after_s`` on until cancelled."""
+@dataclass(frozen=True)
+class Amount:
+    """How much is done, of a total that may be unknown, in ``unit``."""
+
+    done: int
+    total: int | None = None
+    unit: str = "records"
+
+
+async def show_progress(
+    describe: Callable[[], str], amount: Callable[[], Amount], after_s: float = 0.5
+) -> None:
+    """Show progress on standard error, from ``after_s`` on until cancelled.
+
+    The rate is shown; with a total also a bar, and the time that remains.
+    """
     await asyncio.sleep(after_s)
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        SpinnerColumn,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(describe(), total=None)
-        while True:
-            progress.update(task, description=describe())
-            await asyncio.sleep(0.1)
+    always = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.fields[rate]}"))
+    with_total = (BarColumn(), TaskProgressColumn(), TextColumn("ETA"), TimeRemainingColumn())
+    now = amount()
+    # The total may become known later, such as the end of the log.
+    while True:
+        known = now.total is not None
+        columns = (*always, *(with_total if known else (TimeElapsedColumn(),)))
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task(describe(), total=now.total, completed=now.done, rate="")
+            while known == (now.total is not None):
+                speed = progress.tasks[0].speed
+                rate = "" if speed is None else f"{speed:,.0f} {now.unit}/s"
+                progress.update(
+                    task, description=describe(), completed=now.done, total=now.total, rate=rate
+                )
+                await asyncio.sleep(0.1)
+                now = amount()
 
 
 def parse_duration(text: str) -> float:

@@ -3,14 +3,12 @@
 The commands find the supervisor through the state file and send it requests over HTTP.
 
 Exit codes: 0 success, 1 failure or no running cluster, 2 invalid command line or options that the
-cluster cannot be started with, 10 (status) no leader can commit records, 130 interrupted.
+cluster cannot be started with, 10 (status, health) not ready or not healthy, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import http.client
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -29,23 +27,29 @@ from yak_net.cluster.cli_common import (
     CommandLineError,
     Failed,
     NotRunning,
+    exit_codes,
+    store_url,
+)
+from yak_net.cluster.cli_faults import (
+    heal_command,
+    partition_command,
+    slow_command,
+    wipe_command,
 )
 from yak_net.cluster.cli_recover import export_command, recover_command
+from yak_net.cluster.cli_status import health_command, status_command
 from yak_net.cluster.ports import PORT
+from yak_net.cluster.supervisor_calls import call, call_supervisor, cluster_state
 from yak_net.runtime.environment import EnvironmentCommand, with_variables
 from yak_net.runtime.standard_streams import output_failed
-from yak_net.runtime.state_file import StateError, holder_of, lock_path, read_state, state_path
+from yak_net.runtime.state_file import holder_of, lock_path, state_path
 
 if TYPE_CHECKING:
     from yak_net.cluster.service import ReportKind
-    from yak_net.cluster.status import ClusterStatus
     from yak_net.cluster.supervisor import ClusterSpec
     from yak_net.runtime.state_file import ClusterState
 
 NODES_MAX: Final = 9
-NOT_READY: Final = 10
-CALL_TIMEOUT_S: Final = 90.0
-"""Time limit of a request: a restart takes a graceful stop and a start."""
 DOWN_TIMEOUT_S: Final = 40.0
 POLL_S: Final = 0.05
 FOLLOWED_LINES: Final = 10
@@ -125,7 +129,7 @@ def up(
         nodes=nodes,
         data_dir=data,
         cluster=cluster_name,
-        redis_url="" if redis == EMBEDDED else redis,
+        redis_url=store_url(redis),
         port=port or 0,
         preferred_port=PORT if port is None else 0,
         flush=flush,
@@ -193,46 +197,8 @@ def _check(spec: ClusterSpec) -> None:
         raise click.UsageError(message) from error
 
 
-@cluster.command("status", context_settings=HELP)
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, like GET /v1/cluster.")
-@click.option(
-    "-b", "--bootstrap-servers", "--bootstrap-server", "servers", metavar="HOST:PORT,...",
-    help="Brokers of any cluster.  [default: the cluster of this folder]",
-)
-def status(as_json: bool, servers: str | None) -> None:
-    """Show the leader and the state of each broker.
-
-    If no leader can commit records, the reason is printed, and the exit code is 10. It is 1 if no
-    cluster runs, or if no broker answers at HOST:PORT.
-    """
-    from yak_net.cluster.status import ClusterStatus, print_status
-
-    if servers is None:
-        found = ClusterStatus.from_dict(_call("GET", "/status"))
-    else:
-        found = _remote_status(servers)
-    if as_json:
-        click.echo(json.dumps(found.as_json()))
-    else:
-        print_status(found)
-    sys.exit(0 if found.serves else NOT_READY)
-
-
-def _remote_status(servers: str) -> ClusterStatus:
-    """Return the status of the cluster at an address. Raises UsageError, Failed."""
-    from yak_net.cluster.errors import ClusterError
-    from yak_net.cluster.status_requests import remote_status
-    from yak_net.runtime.settings import SettingsError, parse_urls
-
-    try:
-        urls = parse_urls(servers)
-        if not urls:
-            raise click.UsageError("--bootstrap-servers must be HOST:PORT, got an empty list")
-        return asyncio.run(remote_status(urls))
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from error
-    except ClusterError as error:
-        raise Failed(str(error)) from error
+cluster.add_command(status_command)
+cluster.add_command(health_command)
 
 
 def _node_command(verb: str, summary: str, done: str) -> Callable[..., Any]:
@@ -241,7 +207,7 @@ def _node_command(verb: str, summary: str, done: str) -> Callable[..., Any]:
     @cluster.command(verb, context_settings=HELP, help=summary)
     @click.argument("node", metavar="NODE")
     def command(node: str) -> None:
-        pid = _call("POST", f"/nodes/{quote(node, safe='')}/{verb}").get("pid")
+        pid = call_supervisor("POST", f"/nodes/{quote(node, safe='')}/{verb}").get("pid")
         click.echo(f"{node} {done}, pid {pid}")
 
     return command
@@ -280,7 +246,7 @@ def logs(node: str | None, lines: int | None, following: bool, data_dir: Path | 
 
 def _find_logs(data_dir: Path | None) -> tuple[Path, list[str]]:
     """Return the folder of the logs and the ids of the brokers."""
-    state = None if data_dir else _read_cluster_state()
+    state = None if data_dir else cluster_state()
     if state is not None:
         return Path(state.log_dir), [node for node, _ in state.brokers]
     folder = data_dir or DATA_DIR
@@ -306,15 +272,14 @@ def down(wiping: bool, data_dir: Path | None, redis: str | None) -> None:
     With --wipe, its data folder is then emptied, and its metadata is deleted, also in Redis. Files
     that YAK has not written are kept.
     """
-    state = _read_cluster_state()
+    state = cluster_state()
     if state is None:
         click.echo("no cluster is running")
     else:
         _stop(state)
     if wiping:
         folder = data_dir or (Path(state.data_dir) if state else DATA_DIR)
-        url = redis or (state.redis_url if state else "")
-        _wipe(folder.absolute(), "" if url == EMBEDDED else url)
+        _wipe(folder.absolute(), store_url(redis or (state.redis_url if state else "")))
 
 
 def _stop(state: ClusterState) -> None:
@@ -343,64 +308,15 @@ def _stop(state: ClusterState) -> None:
 
 
 def _wipe(folder: Path, redis_url: str) -> None:
-    from yak_net.cluster.errors import CannotStart, ClusterError
     from yak_net.cluster.wipe import wipe
 
-    try:
+    with exit_codes():
         deleted = asyncio.run(wipe(folder, redis_url))
-    except CannotStart as error:
-        raise CommandLineError(str(error)) from error
-    except ClusterError as error:
-        raise Failed(str(error)) from error
     for what in deleted:
         click.echo(f"deleted {what}")
 
 
+for _command in (partition_command, slow_command, heal_command, wipe_command):
+    cluster.add_command(_command)
 cluster.add_command(recover_command)
 cluster.add_command(export_command)
-
-
-def _read_cluster_state() -> ClusterState | None:
-    try:
-        return read_state(state_path())
-    except StateError as error:
-        raise Failed(str(error)) from error
-
-
-def _call(method: str, path: str) -> dict[str, Any]:
-    """Send a request to the supervisor of this folder. Raises Failed, CommandLineError."""
-    state = _read_cluster_state()
-    if state is None:
-        raise Failed(
-            f"no cluster is running (no state file {state_path()}); start one with yak cluster up"
-        )
-    return call(state, method, path)
-
-
-def call(state: ClusterState, method: str, path: str) -> dict[str, Any]:
-    """Send a request to a supervisor; return the JSON response. Raises Failed, CommandLineError."""
-    # Not urllib, which would use a configured HTTP proxy.
-    host, _, port = state.control.rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=CALL_TIMEOUT_S)
-    try:
-        connection.request(method, path, headers={"Authorization": f"Bearer {state.token}"})
-        answer = connection.getresponse()
-        status, body = answer.status, dict(json.loads(answer.read()))
-    except TimeoutError as error:
-        raise Failed(
-            f"no response of the supervisor (pid {state.supervisor}) within "
-            f"{CALL_TIMEOUT_S:g} s; see yak cluster status"
-        ) from error
-    except (OSError, ValueError, TypeError, http.client.HTTPException) as error:
-        status, body = 0, {"error": error}
-    finally:
-        connection.close()
-    if status in (0, 401):
-        raise NotRunning(
-            f"no cluster is running: its supervisor (pid {state.supervisor}) does not answer at "
-            f"{state.control}; start one with yak cluster up"
-        )
-    if status != 200:
-        kind = CommandLineError if status == 404 else Failed
-        raise kind(str(body["error"]))
-    return body

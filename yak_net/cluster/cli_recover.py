@@ -13,11 +13,10 @@ import click
 
 from yak_net.cluster.cli_common import (
     DATA_DIR,
-    EMBEDDED,
     HELP,
     REDIS_VARIABLES,
-    CommandLineError,
-    Failed,
+    exit_codes,
+    store_url,
 )
 
 if TYPE_CHECKING:
@@ -69,17 +68,12 @@ def recover_command(
     The exit code is 1 if the store cannot be rebuilt. `yak cluster up` does what is possible
     without loss by itself.
     """
-    from yak_net.cluster.errors import CannotStart, ClusterError
     from yak_net.cluster.recovery import Request
 
     absolute = tuple(root.absolute() for root in roots)
     request = Request(absolute, cluster_name or "", accept_loss, dry_run)
-    try:
+    with exit_codes():
         asyncio.run(_recover(request, redis, records))
-    except CannotStart as error:
-        raise CommandLineError(str(error)) from error
-    except ClusterError as error:
-        raise Failed(str(error)) from error
 
 
 async def _recover(request: Request, redis: str | None, records: tuple[Path, ...]) -> None:
@@ -120,7 +114,7 @@ async def _recover(request: Request, redis: str | None, records: tuple[Path, ...
 def _all_locked(request: Request) -> Iterator[list[Place]]:
     """Lock the folders of the clusters and of their brokers, and read them. Raises ClusterError."""
     from yak_net.cluster.errors import ClusterError, start_errors
-    from yak_net.cluster.folders import lock_cluster, locked, place_of
+    from yak_net.cluster.folders import lock_cluster, locked, place_of, used_places
     from yak_net.storage.folder import IDENTITY
 
     with ExitStack() as held:
@@ -132,7 +126,7 @@ def _all_locked(request: Request) -> Iterator[list[Place]]:
             with start_errors(f"lock {root}"):
                 held.callback(os.close, lock_cluster(root))
         folders = held.enter_context(locked(request.roots, request.cluster))
-        yield [place_of(folder, with_log=True) for folder in folders]
+        yield used_places([place_of(each, with_log=True) for each in folders], request.roots)
 
 
 def _only_cluster(places: list[Place]) -> str:
@@ -153,7 +147,7 @@ def _store_url(redis: str | None, places: list[Place]) -> str:
     from yak_net.metadata.redis_store import EMBEDDED_NAME
 
     if redis is not None:
-        return "" if redis == EMBEDDED else redis
+        return store_url(redis)
     for place in places:
         if place.store is not None and place.store.address != EMBEDDED_NAME:
             raise CannotStart(
@@ -175,15 +169,12 @@ def export_command(folder: Path, file: Path) -> None:
     """
     from yak_net.cluster.folders import FolderError, export_record, locked
 
-    try:
-        with locked((folder,)) as folders:
-            if len(folders) != 1:
-                raise FolderError(
-                    f"{folder} has {len(folders)} data directories of brokers, expected 1"
-                )
-            copy = export_record(folders[0], file.absolute()).copy
-    except FolderError as error:
-        raise Failed(str(error)) from error
+    with exit_codes(), locked((folder,)) as folders:
+        if len(folders) != 1:
+            raise FolderError(
+                f"{folder} has {len(folders)} data directories of brokers, expected 1"
+            )
+        copy = export_record(folders[0], file.absolute()).copy
     version = "none" if copy.state is None else copy.state.partition_epoch
     _say(f"wrote {file}: {copy.node}, version {version}, log end {copy.leo}")
 

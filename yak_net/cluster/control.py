@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from yak_net.cluster.errors import ClusterError, UnknownNode
+from yak_net.cluster.errors import ClusterError, InvalidFault, UnknownNode
+from yak_net.cluster.faults import Faults
 from yak_net.cluster.ports import HOST
 from yak_net.cluster.supervisor import Supervisor
 
@@ -19,21 +20,27 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class ControlServer:
     """Serves the commands of ``yak cluster`` for ``supervisor``; ``on_down`` stops the cluster.
 
-    The requests are ``GET /status``, ``POST /nodes/NODE/VERB`` (kill, restart, pause, resume) and
-    ``POST /down``, each with the token as a bearer token. Responses are JSON objects. An error is
-    ``{"error": message}`` with status 401 for a wrong token, 404 for an unknown broker, and 409
-    for a failed command.
+    The requests are ``GET /status``, ``POST /nodes/NODE/VERB`` (kill, restart, pause, resume,
+    wipe), ``POST /faults/disturb`` and ``/faults/heal`` with the arguments of
+    :class:`yak_net.cluster.faults.Faults` as JSON, and ``POST /down``, each with the token as a
+    bearer token. Responses are JSON objects. An error is ``{"error": message}`` with status 400 for
+    invalid arguments, 401 for a wrong token, 404 for an unknown broker, and 409 for a failed
+    command.
     """
 
     def __init__(self, supervisor: Supervisor, on_down: Callable[[], None]) -> None:
         self.token = secrets.token_urlsafe(32)
         self._supervisor = supervisor
         self._on_down = on_down
+        self._faults = Faults(supervisor)
         self._verbs = {"pause": supervisor.pause, "resume": supervisor.resume}
         self._verbs |= {"kill": supervisor.kill, "restart": supervisor.restart}
         app = web.Application(middlewares=[self._authorize])
         app.router.add_get("/status", self._status)
         app.router.add_post(f"/nodes/{{node}}/{{verb:{'|'.join(self._verbs)}}}", self._run_verb)
+        app.router.add_post("/nodes/{node}/wipe", self._wipe)
+        app.router.add_post("/faults/disturb", self._disturb)
+        app.router.add_post("/faults/heal", self._heal)
         app.router.add_post("/down", self._down)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
@@ -45,6 +52,7 @@ class ControlServer:
 
     async def close(self) -> None:
         """Stop listening."""
+        self._faults.close()
         await self._runner.cleanup()
 
     @web.middleware
@@ -55,7 +63,7 @@ class ControlServer:
         try:
             return await handler(request)
         except ClusterError as error:
-            status = 404 if isinstance(error, UnknownNode) else 409
+            status = {UnknownNode: 404, InvalidFault: 400}.get(type(error), 409)
             return web.json_response({"error": str(error)}, status=status)
 
     async def _status(self, request: web.Request) -> web.Response:
@@ -67,6 +75,25 @@ class ControlServer:
         if verb == "restart":
             await self._supervisor.wait_until_up(node)
         return web.json_response({"pid": pid})
+
+    async def _wipe(self, request: web.Request) -> web.Response:
+        return web.json_response({"path": await self._faults.wipe(request.match_info["node"])})
+
+    async def _disturb(self, request: web.Request) -> web.Response:
+        given = await request.json()
+        return web.json_response(
+            await self._faults.disturb(
+                str(given["one"]),
+                str(given["other"]),
+                two_way=bool(given["two_way"]),
+                delay_us=int(given.get("delay_us", 0)),
+                bytes_per_s=int(given.get("bytes_per_s", 0)),
+                for_us=given.get("for_us"),
+            )
+        )
+
+    async def _heal(self, request: web.Request) -> web.Response:
+        return web.json_response(await self._faults.heal(str((await request.json())["target"])))
 
     async def _down(self, request: web.Request) -> web.Response:
         self._on_down()

@@ -14,6 +14,10 @@ class CannotStart(ClusterError):
     """The cluster cannot be started with these options."""
 
 
+class InvalidFault(ClusterError):
+    """A fault has sides that make no sense; the message says which ones do."""
+
+
 class UnknownNode(ClusterError):
     """The cluster has no broker with this id."""
 

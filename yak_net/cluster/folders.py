@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -96,6 +96,37 @@ def _directories(roots: Sequence[Path]) -> list[Path]:
         else:
             found |= {path.parent.resolve(): None for path in sorted(root.glob(f"*/{IDENTITY}"))}
     return list(found)
+
+
+def used_places(places: Sequence[Place], roots: Sequence[Path]) -> list[Place]:
+    """Return the places in ``roots`` as the brokers of their clusters use them.
+
+    A broker of a cluster uses the directory with its name. Another directory of the same broker
+    beside it, such as a copy that was made by hand, has no log for the recovery: it only counts as
+    one more saved state, without a node. It does not count at all if it is of another store.
+    """
+    inside = {root.resolve() for root in roots if not (root / IDENTITY).exists()}
+    used: list[Place] = []
+    others: list[Place] = []
+    for place in places:
+        is_used = place.folder is None or not is_renamed(place, inside)
+        (used if is_used else others).append(place)
+    nodes = {place.copy.node for place in used}
+    stores = {place.copy.state.store_id for place in used if place.copy.state is not None}
+    for place in others:
+        state = place.copy.state
+        if place.copy.node not in nodes:
+            used.append(place)  # the only one of its broker
+        elif state is not None and state.store_id in stores:
+            used.append(replace(place, copy=Copy(place.copy.place, None, state)))
+    return used
+
+
+def is_renamed(place: Place, roots: Collection[Path]) -> bool:
+    """Return whether a place is in the folder of a cluster, under another name than its broker."""
+    if place.folder is None:
+        return False
+    return place.folder.path.parent in roots and place.folder.path.name != place.folder.node
 
 
 def place_of(folder: DataFolder, *, with_log: bool) -> Place:

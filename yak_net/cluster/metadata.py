@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from yak_net.cluster.errors import CannotStart, ClusterError, start_errors
 
 if TYPE_CHECKING:
+    from yak_core.metadata.partition_state import PartitionState
     from yak_net.metadata.embedded import EmbeddedMetadata
     from yak_net.metadata.redis_store import RedisStore
 
@@ -53,7 +54,7 @@ class SavedMetadata:
     ``final`` says whether the loaded content was saved when its cluster stopped, so that it is
     complete. ``damage`` says why the file could not be read; the content is then empty. ``problem``
     is the reason why the latest save failed, else empty. ``on_problem`` is called with
-    it for the first of consecutive failures.
+    it for the first of consecutive failures, and with the reason why the server closes connections.
     """
 
     def __init__(
@@ -82,7 +83,12 @@ class SavedMetadata:
         from yak_net.metadata.embedded import EmbeddedMetadata
 
         commands = self._load()
-        self.server = EmbeddedMetadata()
+        loop = asyncio.get_running_loop()
+
+        def on_problem(text: str) -> None:
+            loop.call_soon_threadsafe(self._on_problem, text)
+
+        self.server = EmbeddedMetadata(on_problem=on_problem)
         with start_errors("serve the metadata"):
             url = self.server.start()
         self._client = Redis.from_url(
@@ -247,10 +253,12 @@ def client_of(redis_url: str, cluster: str) -> RedisStore:
 
 
 async def warnings(redis_url: str, cluster: str) -> tuple[str, ...]:
-    """Return one warning for each Redis setting that makes the store less durable than needed."""
+    """Return one warning for each thing that makes the store less durable than needed."""
+    from yak_net.metadata.store_findings import findings_of
+
     store = client_of(redis_url, cluster)
     try:
-        return await store.warnings()
+        return tuple(str(finding) for finding in await findings_of(store))
     finally:
         await store.close()
 
@@ -260,6 +268,21 @@ async def members(redis_url: str, cluster: str) -> tuple[str, ...]:
 
     Raises CannotStart for an invalid address, ClusterError if the store does not answer.
     """
+    record = await _record(redis_url, cluster)
+    return () if record is None else tuple(record.replicas)
+
+
+async def min_isr_of(redis_url: str, cluster: str) -> int:
+    """Return the min ISR in the cluster's metadata record; 0 if it cannot be read."""
+    try:
+        record = await _record(redis_url, cluster)
+    except ClusterError:
+        return 0
+    return 0 if record is None else record.effective_min_isr
+
+
+async def _record(redis_url: str, cluster: str) -> PartitionState | None:
+    """Return the cluster's metadata record, or None. Raises CannotStart, ClusterError."""
     from yak_core.metadata.store_calls import Read, StoreOk
     from yak_net.metadata.redis_store import StoreError
 
@@ -272,5 +295,4 @@ async def members(redis_url: str, cluster: str) -> tuple[str, ...]:
         await store.close()
     if not isinstance(outcome, StoreOk):
         raise ClusterError(store.problem or "no response of the metadata store")
-    record = outcome.value.state
-    return () if record is None else tuple(record.replicas)
+    return outcome.value.state

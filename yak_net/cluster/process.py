@@ -12,9 +12,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
 from yak_net.cluster.errors import ClusterError, start_errors
+from yak_net.cluster.link_channel import LinkChannel
 from yak_net.cluster.status import State
 
 POLL_S: Final = 0.1
@@ -48,6 +49,9 @@ class BrokerProcess:
         self.lock = asyncio.Lock()
         self._command = command
         self._env = {**env, "YAK_LIFELINE": str(lifeline)}
+        #: The faults on the links of the broker, for its link gate.
+        self._links: list[dict[str, Any]] = []
+        self._channel: LinkChannel | None = None
         self._lifeline = lifeline
         self._on_end = on_end
         self._process: asyncio.subprocess.Process | None = None
@@ -62,33 +66,60 @@ class BrokerProcess:
         """Start the process; return the process id. Raises CannotStart."""
         assert self.state is State.DOWN
         self.ended_by = ""
-        with start_errors(f"start {self.node}: {self._command[0]}"), self.log.open("ab") as out:
-            since = out.tell()
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                # So that Ctrl-C in the terminal reaches only the supervisor.
-                start_new_session=True,
-                pass_fds=(self._lifeline,),
-            )
+        try:
+            with start_errors(f"start {self.node}: {self._command[0]}"), self.log.open("ab") as out:
+                since = out.tell()
+                self._process = await self._spawn(out)
+        except BaseException:
+            self._close_channel()
+            raise
         self.state, self.down_reason = State.RUNNING, ""
         self._ended = asyncio.create_task(self._watch(self._process, since))
         return self._process.pid
 
+    async def _spawn(self, out: IO[bytes]) -> asyncio.subprocess.Process:
+        self._channel = channel = LinkChannel()
+        channel.send_first(self._links)
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            env={**self._env, "YAK_LINK_GATE": str(channel.child)},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            # So that Ctrl-C in the terminal reaches only the supervisor.
+            start_new_session=True,
+            pass_fds=(self._lifeline, channel.child),
+        )
+        channel.close_child()
+        return process
+
     async def _watch(self, process: asyncio.subprocess.Process, since: int) -> None:
         code = await process.wait()
         self.state = State.DOWN
+        self._close_channel()
         if self.ended_by:
-            self.down_reason = f"{self.node} was {self.ended_by}"
+            self.down_reason = (
+                f"{self.node} was {self.ended_by}; start it with yak cluster restart {self.node}"
+            )
         else:
             end = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
             message = last_line(self.log, since).removeprefix("yak broker: ")
             self.down_reason = f"{self.node} (pid {process.pid}) ended with {end}"
             self.down_reason += message and f": {message}"
         self._on_end(self, process.pid)
+
+    async def set_links(self, links: list[dict[str, Any]]) -> bool:
+        """Set the faults on the links of the broker; return whether it applies them now.
+
+        A broker that is down or paused applies them when it runs.
+        """
+        self._links = links
+        return self._channel is not None and await self._channel.send(links)
+
+    def _close_channel(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
 
     def request_stop(self) -> None:
         """Send SIGTERM, only once: a broker exits at once after the second SIGTERM."""

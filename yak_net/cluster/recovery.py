@@ -19,7 +19,7 @@ from yak_core.broker.saved_state import values_of_new_store
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.recovery import Copy, Loss, accept_loss, newest_of, rebuild
 from yak_net.cluster.errors import ClusterError
-from yak_net.cluster.folders import Place
+from yak_net.cluster.folders import Place, is_renamed
 from yak_net.cluster.store_check import Stored, read_store, sentence_of, write_state
 from yak_net.metadata.redis_store import EMBEDDED_NAME, RedisStore
 from yak_net.storage.checkpoints import save_value
@@ -129,6 +129,12 @@ async def _recover_with_loss(
             f"the log to keep is on another machine, that of {loss.kept.node} in "
             f"{loss.kept.place}: run the command there, with the records of the other folders"
         )
+    if is_renamed(kept, [root.resolve() for root in request.roots]):
+        path = kept.folder.path
+        raise CannotRecover(
+            f"the log to keep is in {path}, but {kept.copy.node} uses "
+            f"{path.with_name(kept.folder.node)}; rename the folder, then run the command again"
+        )
     bill = bill_of(loss)
     for line in bill:
         say(line)
@@ -170,12 +176,14 @@ def _line_of(copy: Copy) -> str:
         state = copy.damage or "no saved partition state"
     else:
         state = f"store {copy.state.store_id}, version {copy.state.partition_epoch}"
+    if copy.node is None:
+        return f"found: {copy.place}, not used under this name: {state}"
     return f"found: {copy.place}, {copy.node}: {state}; {_log_of(copy)}"
 
 
 def _remember(places: Sequence[Place], name: StoreName) -> None:
     for place in places:
-        if place.folder is not None:
+        if place.folder is not None and place.copy.node is not None:
             place.folder.set_store(name)
 
 
@@ -195,7 +203,7 @@ def _keep_only(kept: Place, places: Sequence[Place], loss: Loss, address: str, s
             save_value(system, folder.saved, key, value)
         folder.set_store(StoreName(loss.state.store_id, address))
         for place in places:
-            if place.folder is not None and place is not kept:
+            if place.folder is not None and place.copy.node is not None and place is not kept:
                 moved = move_away(place.folder.path, loss.state.store_id)
                 say(f"moved {place.folder.path} to {moved}; {place.copy.node} starts empty")
     except OSError as error:

@@ -19,12 +19,12 @@ from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
 from yak_net.cluster.errors import CannotStart, ClusterError, start_errors
 from yak_net.cluster.metadata import NAME, warnings
 from yak_net.cluster.process import tail
 from yak_net.cluster.supervisor import ClusterSpec, Supervisor
+from yak_net.metadata.redis_url import public_form
 from yak_net.runtime.quick_import import quick_import
 from yak_net.runtime.state_file import ClusterState, InUse, lock_path, take_lock, write_state
 
@@ -171,9 +171,7 @@ class _Service:
         if not spec.redis_url:
             where = f"metadata: embedded, not durable: saved to {spec.data / NAME} with a delay"
             return (where, note) if note else (where,)
-        parts = urlsplit(spec.redis_url)
-        public = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-        where = f"metadata: Redis at {public}"
+        where = f"metadata: Redis at {public_form(spec.redis_url)}"
         found = await warnings(spec.redis_url, spec.cluster)
         return (where, *([note] if note else []), *found)
 

@@ -67,7 +67,10 @@ class BrokerStatus:
 
 @dataclass(frozen=True)
 class ClusterStatus:
-    """Status of the cluster. ``serves``: the leader responds, and can commit records."""
+    """Status of the cluster. ``serves``: the leader responds, and can commit records.
+
+    ``obstacle`` says why a leader that reports that it can commit records cannot; else it is empty.
+    """
 
     cluster: str
     leader: str | None = None
@@ -78,6 +81,7 @@ class ClusterStatus:
     version: int | None = None
     brokers: tuple[BrokerStatus, ...] = ()
     serves: bool = False
+    obstacle: str = ""
 
     @property
     def problems(self) -> str:
@@ -96,7 +100,7 @@ class ClusterStatus:
         if self.leader is not None:
             row = next((each for each in self.brokers if each.id == self.leader), None)
             if row is not None and row.up:
-                return row.problem or f"the leader {self.leader} is not ready"
+                return self.obstacle or row.problem or f"the leader {self.leader} is not ready"
             return f"the leader {self.leader} does not respond; an election follows"
         eligible = (*self.isr, *self.elr)
         if eligible and not any(row.id in eligible for row in up):
@@ -156,6 +160,21 @@ def merge(
         brokers,
         any(row.ready for row in leading),
     )
+
+
+def count_stopped(status: ClusterStatus, min_isr: int) -> ClusterStatus:
+    """Return the status without ``serves`` if too few processes of the ISR run to commit records.
+
+    A leader notices the end of a follower only when its acks are missing for some time. ``min_isr``
+    is that of the partition state; 0 if it is not known, which leaves the status unchanged.
+    """
+    stopped = [row.id for row in status.brokers if row.state is not State.RUNNING]
+    missing = [node for node in status.isr if node in stopped]
+    if not status.serves or not missing or len(status.isr) - len(missing) >= min_isr:
+        return status
+    names = ", ".join(missing)
+    obstacle = f"acks=all cannot commit: no process of {names} runs, and min ISR is {min_isr}"
+    return replace(status, serves=False, obstacle=obstacle)
 
 
 def _with_health(row: BrokerStatus, health: Mapping[str, Any]) -> BrokerStatus:

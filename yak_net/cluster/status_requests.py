@@ -20,7 +20,7 @@ RESPONSE_TIMEOUT_S: Final = 1.0
 async def request_status(session: aiohttp.ClientSession, url: str) -> Answer:
     """Return the responses of the broker at ``url``; empty if it does not respond in time."""
     health, view = await asyncio.gather(
-        _get(session, f"{url}/health", 200, 503), _get(session, f"{url}/v1/cluster", 200)
+        get_json(session, f"{url}/health", 200, 503), get_json(session, f"{url}/v1/cluster", 200)
     )
     return health, view
 
@@ -57,13 +57,18 @@ async def remote_status(servers: Sequence[str]) -> ClusterStatus:
     return merge(str(view["cluster"]), rows, by_node)
 
 
-async def _get(session: aiohttp.ClientSession, url: str, *expected: int) -> dict[str, Any]:
+async def get_json(
+    session: aiohttp.ClientSession,
+    url: str,
+    *expected: int,
+    timeout_s: float = RESPONSE_TIMEOUT_S,
+) -> dict[str, Any]:
     """Return the JSON object of the response; empty if there is none."""
     import aiohttp
 
     try:
         async with (
-            asyncio.timeout(RESPONSE_TIMEOUT_S),
+            asyncio.timeout(timeout_s),
             session.get(url, ssl=certificates(url)) as answer,
         ):
             body = await answer.json() if answer.status in expected else {}

@@ -17,7 +17,7 @@ from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.recovery import Copy, Obstacle, newest_of, rebuild
 from yak_core.metadata.store_calls import Cas, Read, StoreOk
 from yak_net.cluster.errors import CannotStart, ClusterError
-from yak_net.cluster.folders import FolderError, Place, locked, place_of
+from yak_net.cluster.folders import FolderError, Place, locked, place_of, used_places
 from yak_net.cluster.metadata import NAME, client_of
 from yak_net.metadata.redis_store import EMBEDDED_NAME, RedisStore, StoreError
 from yak_net.storage.folder import StoreName, wrong_store
@@ -56,7 +56,7 @@ async def reconcile(root: Path, cluster: str, url: str, *, final: bool) -> str:
     store = client_of(url, cluster)
     try:
         with locked((root,), cluster) as folders:
-            places = [place_of(folder, with_log=False) for folder in folders]
+            places = used_places([place_of(each, with_log=False) for each in folders], (root,))
             stored = await read_store(store)
             if stored.damage:
                 raise CannotStart(f"{stored.damage}; {_way_out(stored, store, root)}")
@@ -64,7 +64,8 @@ async def reconcile(root: Path, cluster: str, url: str, *, final: bool) -> str:
             if not _may_be_behind(places, stored, final):
                 return ""
             work = [asyncio.to_thread(place_of, folder, with_log=True) for folder in folders]
-            copies = tuple(place.copy for place in await asyncio.gather(*work))
+            complete = used_places(await asyncio.gather(*work), (root,))
+            copies = tuple(place.copy for place in complete)
             if stored.state is not None:
                 copies = (*copies, Copy(stored.name, None, stored.state))
             found = rebuild(copies)

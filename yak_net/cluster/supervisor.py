@@ -19,13 +19,21 @@ from typing import TYPE_CHECKING, Final
 
 from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode, start_errors
 from yak_net.cluster.folders import FolderError, lock_cluster
-from yak_net.cluster.metadata import SavedMetadata, members
+from yak_net.cluster.metadata import SavedMetadata, members, min_isr_of
 from yak_net.cluster.orphan_guard import OrphanGuard
 from yak_net.cluster.ports import HOST, reserve_ports
 from yak_net.cluster.process import BrokerProcess, log_path
-from yak_net.cluster.status import Answer, BrokerStatus, ClusterStatus, State, merge
+from yak_net.cluster.status import (
+    Answer,
+    BrokerStatus,
+    ClusterStatus,
+    State,
+    count_stopped,
+    merge,
+)
 from yak_net.cluster.status_requests import request_status
 from yak_net.cluster.store_check import reconcile
+from yak_net.metadata.redis_login import variables_of
 from yak_net.runtime.state_file import holder_of
 
 if TYPE_CHECKING:
@@ -35,6 +43,8 @@ NODES: Final = 3
 STOP_S: Final = 15.0
 """Time limit for a broker to stop; a broker limits its own shutdown to ten seconds."""
 POLL_S: Final = 0.05
+PASSED_ON: Final = ("YAK_LOG_FORMAT",)
+"""Variables for brokers that the brokers of a local cluster get, too."""
 BROKER: Final = (sys.executable, "-P", "-m", "yak_cli", "broker")
 
 OnEvent = Callable[[str], None]
@@ -131,6 +141,8 @@ class Supervisor:
         self._guard: OrphanGuard | None = None
         self._session: aiohttp.ClientSession | None = None
         self._closing = False
+        #: Min ISR of the cluster; 0 until a leader was ready and the record could be read.
+        self._min_isr = 0
 
     async def __aenter__(self) -> Supervisor:
         """Open the cluster and start all brokers. Raises ClusterError; then no process is left."""
@@ -206,11 +218,17 @@ class Supervisor:
         import aiohttp
 
         self._session = await resources.enter_async_context(aiohttp.ClientSession())
-        env = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
-        env |= {**spec.env, "YAK_REDIS_URL": self.redis_url, "YAK_REUSE_PORT": "1"}
+        ours = [name for name in os.environ if name.startswith("YAK_") and name not in PASSED_ON]
+        env = {name: value for name, value in os.environ.items() if name not in ours}
+        passwords = {name: os.environ.get(name, "") for name in variables_of(self.redis_url)}
+        env |= {**passwords, **spec.env, "YAK_REDIS_URL": self.redis_url, "YAK_REUSE_PORT": "1"}
         for node in self.nodes:
             self._brokers[node] = BrokerProcess(
-                node, spec.broker_command(node, self.urls), env, self.log_of(node), lifeline,
+                node,
+                spec.broker_command(node, self.urls),
+                env,
+                self.log_of(node),
+                lifeline,
                 self._on_end,
             )
 
@@ -249,7 +267,7 @@ class Supervisor:
 
     async def kill(self, node: str) -> int:
         """Send SIGKILL, wait until the broker has ended, and return its former process id."""
-        broker = self._find(node)
+        broker = self.process_of(node)
         async with broker.lock:
             pid = broker.pid
             if pid is None:
@@ -259,13 +277,13 @@ class Supervisor:
 
     async def pause(self, node: str) -> int | None:
         """Send SIGSTOP: simulates a machine that swaps, or a VM that migrates."""
-        broker = self._find(node)
+        broker = self.process_of(node)
         broker.pause()
         return broker.pid
 
     async def resume(self, node: str) -> int | None:
         """Send SIGCONT to a paused broker."""
-        broker = self._find(node)
+        broker = self.process_of(node)
         broker.resume()
         return broker.pid
 
@@ -274,7 +292,7 @@ class Supervisor:
 
         Return the new process id. :meth:`wait_until_up` waits until the broker has registered.
         """
-        broker = self._find(node)
+        broker = self.process_of(node)
         async with broker.lock:
             await broker.stop(self.spec.stop_s)
             return await self._start(broker)
@@ -296,7 +314,10 @@ class Supervisor:
             # A broker that was killed or paused after its response is not up.
             if broker.state is not State.RUNNING:
                 answers.pop(node, None)
-        return merge(self.spec.cluster, rows, answers)
+        status = merge(self.spec.cluster, rows, answers)
+        if status.serves and not self._min_isr:
+            self._min_isr = await min_isr_of(self.redis_url, self.spec.cluster)
+        return count_stopped(status, self._min_isr)
 
     async def wait_until_up(self, node: str, within_s: float = 30.0) -> None:
         """Wait until the broker has registered. Raises ClusterError at its end or the timeout."""
@@ -335,13 +356,14 @@ class Supervisor:
 
     # -- helpers --------------------------------------------------------------------------------
 
-    def _find(self, node: str) -> BrokerProcess:
+    def process_of(self, node: str) -> BrokerProcess:
+        """Return the process of a broker, which may be down. Raises UnknownNode."""
         if node not in self._brokers:
             raise UnknownNode(f"no broker {node}; the brokers are {', '.join(self.nodes)}")
         return self._brokers[node]
 
     def _check_runs(self, node: str) -> None:
-        if self._find(node).state is State.DOWN:
+        if self.process_of(node).state is State.DOWN:
             raise ClusterError(self._brokers[node].down_reason)
 
     async def _start(self, broker: BrokerProcess) -> int:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import socket
 from collections.abc import Callable
 from itertools import islice
@@ -28,6 +27,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from yak_core.errors import Outcome
+from yak_net.http.foreign import Foreign, foreign_protocol
 from yak_net.http.problems import Handler, set_outcome
 from yak_net.http.shares import STREAM_BYTES_MAX, busy
 from yak_net.runtime.budget import Budget
@@ -54,16 +54,17 @@ BACKLOG: Final = 1_024
 """Connections that wait to be accepted; the system refuses or delays further ones."""
 LINGER_S: Final = 5.0
 """Seconds in which the rest of a refused body is read, so that the client sees the answer."""
-SHORT_PATHS: Final = frozenset({PEER_PATH, "/", "/health", "/livez", "/readyz", "/v1/cluster"})
+SHORT_PATHS: Final = frozenset(
+    {PEER_PATH, "/", "/health", "/livez", "/readyz", "/v1/cluster", "/metrics"}
+)
 """Paths whose requests are short, or come from peers: they are not counted as busy."""
 
+BAD_REQUEST: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
+)
+
 log = structlog.get_logger("yak.http")
-
-
-def descriptor_limit() -> int:
-    """Return how many files this process may open."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 1 << 20 if limit == resource.RLIM_INFINITY else limit
 
 
 class Connections:
@@ -199,7 +200,9 @@ class Connections:
 class Connection(web.RequestHandler):
     """One connection; see the module for its limits."""
 
-    __slots__ = ("_group", "_stall_timer", "_unsent", "_partial", "_partial_timer", "_checked")
+    __slots__ = (
+        "_checked", "_group", "_is_new", "_partial", "_partial_timer", "_stall_timer", "_unsent"
+    )  # fmt: skip
 
     def __init__(self, group: Connections, server: web.Server) -> None:
         super().__init__(
@@ -211,6 +214,8 @@ class Connection(web.RequestHandler):
             lingering_time=LINGER_S,
         )
         self._group = group
+        #: Whether no byte was received.
+        self._is_new = True
         self._stall_timer: asyncio.TimerHandle | None = None
         self._unsent = 0
         #: Bytes received since the last complete frame of a WebSocket, counted from STALL_BYTES on.
@@ -236,10 +241,16 @@ class Connection(web.RequestHandler):
         self.frame_taken()
         super().connection_lost(exc)
 
-    # -- what a WebSocket receives --------------------------------------------------------------
+    # -- what is received -----------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Receive bytes; drop the connection if frames in part exceed their bound."""
+        """Receive bytes; refuse clients of other protocols, and bound frames in part."""
+        if self._is_new:
+            self._is_new = False
+            foreign = foreign_protocol(data)
+            if foreign is not None:
+                self._refuse(foreign)
+                return
         super().data_received(data)
         if not self._upgraded or self.transport is None:
             return
@@ -254,6 +265,14 @@ class Connection(web.RequestHandler):
         elif self._partial_timer is None:
             self._checked = self._partial
             self._partial_timer = self._loop.call_later(STALL_S, self._check_partial)
+
+    def _refuse(self, foreign: Foreign) -> None:
+        """Log one line, answer in plain HTTP, which is all that this port speaks, and close."""
+        log.warning(foreign.event, peer=_address(self), reason=foreign.reason)
+        if self.transport is not None:
+            body = f"{foreign.reason}\n".encode()
+            self.transport.write(BAD_REQUEST % (len(body), body))
+            self.transport.close()
 
     def frame_taken(self) -> None:
         """Forget the bytes of a frame: a complete one was received."""

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # `yak cluster status` needs Health only: it does not import the core
     from yak_core.broker.health import BrokerHealth
+    from yak_core.broker.view import BrokerView
     from yak_core.contract.messages import Request, Response
     from yak_core.ids import NodeId
+    from yak_net.metrics.elections import Election
+    from yak_net.metrics.journal import Entry
+    from yak_net.storage.times import TimePosition
 
 
 class Phase(StrEnum):
@@ -58,6 +62,11 @@ class Gateway(Protocol):
         ...
 
     @property
+    def version(self) -> str:
+        """Version of the program."""
+        ...
+
+    @property
     def phase(self) -> Phase:
         """Phase of the process."""
         ...
@@ -71,12 +80,35 @@ class Gateway(Protocol):
         """Return a broker's URL for clients; "" if it is unknown."""
         ...
 
+    def peer_urls(self) -> dict[NodeId, str]:
+        """Return the other brokers' URLs for brokers."""
+        ...
+
+    def history(self) -> tuple[list[Election], list[Entry]]:
+        """Return the newest elections and events that this broker has seen, oldest first."""
+        ...
+
     def wall_ms(self) -> int:
         """Return the wall clock in ms since 1970, for record timestamps."""
         ...
 
     def health(self) -> BrokerHealth | None:
         """Return the health of the node now; None while no node runs."""
+        ...
+
+    def view(self) -> BrokerView | None:
+        """Return the state of the node now; None while no node runs."""
+        ...
+
+    def metrics(self, accept: str, status: Health, *, is_ready: bool) -> tuple[bytes, str]:
+        """Return the page of metrics in a format that ``accept`` allows, and its content type."""
+        ...
+
+    async def first_since(self, timestamp_ms: int, end: int) -> TimePosition | None:
+        """Return the first record below offset ``end`` since a time.
+
+        ``end`` is at most the high watermark. Raises BrokerStopped, BatchError, OSError.
+        """
         ...
 
     async def ask(self, request: Request) -> Response:

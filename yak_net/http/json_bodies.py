@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -28,6 +28,7 @@ from yak_core.batch import (
 from yak_core.contract.messages import DescribeResponse, FetchResponse, ProduceResponse
 from yak_core.ids import Epoch, Offset
 from yak_net.http.gateway import Health
+from yak_net.http.sse import event
 
 TIMEOUT_MS: Final = 30_000
 TIMEOUT_MS_MAX: Final = 600_000
@@ -231,6 +232,30 @@ def fetch_response(response: FetchResponse, offset: Offset) -> bytes:
     )
 
 
+def record_events(response: FetchResponse, offset: Offset) -> tuple[bytes, Offset]:
+    """Return the records from ``offset`` on as server-sent events, and the next offset.
+
+    The id of an event is the offset of the record. A batch that has no JSON form, because it is
+    compressed or damaged, becomes one event "skipped", with the offset after it.
+    """
+    parts: list[bytes] = []
+    for batch in response.batches:
+        try:
+            found = _records_from(batch, offset, batch.count)
+        except (UnsupportedCodec, Damaged) as error:
+            skipped = {
+                "offset": max(offset, batch.base_offset),
+                "next_offset": batch.end,
+                "compressed": isinstance(error, UnsupportedCodec),
+                "detail": str(error),
+            }
+            parts.append(event("skipped", skipped, batch.end - 1))
+        else:
+            parts += [event("", record, record.offset) for record in found]
+        offset = max(offset, batch.end)
+    return b"".join(parts), offset
+
+
 def _records_from(batch: Batch, offset: Offset, count_max: int) -> list[FetchedRecord]:
     """Return the records of a batch from ``offset`` on, at most ``count_max``.
 
@@ -330,7 +355,7 @@ def null_if_unknown(number: int) -> int | None:
     return None if number < 0 else number
 
 
-def json_line(body: dict[str, Any]) -> bytes:
+def json_line(body: object) -> bytes:
     """Return an object as one line of JSON, with a line end for terminals."""
     return _ENCODER.encode(body) + b"\n"
 

@@ -12,7 +12,6 @@ from aiohttp import web
 
 from yak_core.batch import Batch
 from yak_core.broker.fetch import EARLIEST, LATEST
-from yak_core.config import MIB
 from yak_core.contract.messages import (
     FetchRequest,
     FetchResponse,
@@ -24,6 +23,7 @@ from yak_core.contract.messages import (
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import NO_EPOCH, Epoch, Offset
 from yak_net.http import json_bodies as bodies
+from yak_net.http.endpoints import FETCH, MAX_BYTES, OFFSET, PRODUCE, WAIT_MS
 from yak_net.http.gateway import Gateway
 from yak_net.http.problems import (
     HTTP_FORMS,
@@ -46,9 +46,6 @@ from yak_net.http.request_parsing import (
 from yak_net.http.shares import Share
 from yak_net.runtime.budget import Budget
 
-FETCH_BYTES: Final = 1 * MIB
-FETCH_BYTES_MAX: Final = 2**31 - 1
-WAIT_MS_MAX: Final = bodies.TIMEOUT_MS_MAX
 ANY_EPOCH: Final = -1
 """Leader epoch of a request whose client does not know the epoch."""
 JSON_FACTOR: Final = 3
@@ -63,7 +60,7 @@ async def produce(
 ) -> web.Response:
     """Handle ``POST /v1/records``: append the records of the body as one batch. Raises Problem."""
     set_outcome(request, Outcome.NOT_WRITTEN)
-    check_query(request, "redirect")
+    check_query(request, PRODUCE)
     with Share(budget) as share:
         batch, acks, timeout_ms = await _parsed(request, share, gateway.wall_ms(), bytes_max)
         share.resize(batch.size)
@@ -103,21 +100,14 @@ async def fetch(gateway: Gateway, request: web.Request, budget: Budget) -> web.S
 
     Waits up to ``wait_ms`` milliseconds for new records at the high watermark.
     """
-    check_query(request, "offset", "max_bytes", "wait_ms", "redirect")
-    bytes_max = integer_parameter(request, "max_bytes", FETCH_BYTES, FETCH_BYTES_MAX)
-    wait_ms = integer_parameter(request, "wait_ms", 0, WAIT_MS_MAX)
-    text = request.query.get("offset", "earliest")
-    if text in _NAMED_OFFSETS:
-        offset = await _resolve_offset(gateway, request, _NAMED_OFFSETS[text])
-    elif text.isdecimal():
-        offset = integer_parameter(request, "offset", 0)
-    else:
-        shown = ascii(text)[:60]
-        raise invalid_request(f"offset must be an integer, earliest or latest, got {shown}")
+    check_query(request, FETCH)
+    bytes_max = integer_parameter(request, MAX_BYTES)
+    wait_ms = integer_parameter(request, WAIT_MS)
+    offset = await first_offset(gateway, request, "earliest")
     call = FetchRequest(0, offset, NO_EPOCH, Epoch(ANY_EPOCH), bytes_max, wait_ms * US_PER_MS)
     answer = await ask_or_problem(gateway, request, call, FetchResponse, produce=False)
     if answer.error is not ErrorCode.NONE:
-        raise _fetch_problem(gateway, answer)
+        raise fetch_problem(gateway, answer)
     size = bodies.size_of(answer.batches)
     with Share(budget) as share:
         share.resize(JSON_FACTOR * size)
@@ -130,7 +120,18 @@ async def fetch(gateway: Gateway, request: web.Request, budget: Budget) -> web.S
         return await send_json(request, body)
 
 
-async def _resolve_offset(gateway: Gateway, request: web.Request, at: int) -> Offset:
+async def first_offset(gateway: Gateway, request: web.Request, default: str) -> Offset:
+    """Return the offset of the parameter ``offset``: a number or a name. Raises Problem."""
+    text = request.query.get("offset", default)
+    if text in _NAMED_OFFSETS:
+        return await offset_named(gateway, request, _NAMED_OFFSETS[text])
+    if text.isdecimal():
+        return integer_parameter(request, OFFSET)
+    shown = ascii(text)[:60]
+    raise invalid_request(f"offset must be an integer, earliest or latest, got {shown}")
+
+
+async def offset_named(gateway: Gateway, request: web.Request, at: int) -> Offset:
     """Return the offset of ``earliest`` or ``latest``, as listed by the node. Raises Problem."""
     call = ListOffsetsRequest(0, at)
     answer = await ask_or_problem(gateway, request, call, ListOffsetsResponse, produce=False)
@@ -141,7 +142,8 @@ async def _resolve_offset(gateway: Gateway, request: web.Request, at: int) -> Of
     return answer.offset
 
 
-def _fetch_problem(gateway: Gateway, answer: FetchResponse) -> Problem:
+def fetch_problem(gateway: Gateway, answer: FetchResponse) -> Problem:
+    """Return the problem of a failed fetch."""
     more = {}
     if answer.error is ErrorCode.OFFSET_OUT_OF_RANGE:
         more["log_start_offset"] = answer.log_start

@@ -18,6 +18,7 @@ from aiohttp import web
 from yak_core.contract.messages import Request, Response
 from yak_core.errors import ErrorCode, Outcome
 from yak_net.http.connections import STALL_BYTES, STALL_S
+from yak_net.http.endpoints import Endpoint, Parameter
 from yak_net.http.gateway import BrokerStopped, Gateway
 from yak_net.http.problems import COMMON_HEADERS, Problem, problem, set_outcome, stopped_problem
 from yak_net.http.shares import Share
@@ -28,7 +29,6 @@ THREAD_BYTES: Final = 32 * 1024
 """Work on more bytes than this runs in a thread, so that it does not delay heartbeats."""
 PART_BYTES: Final = 64 * 1024
 """A larger answer is sent in parts of this size: the transport would copy all of it."""
-NUMBER_MAX: Final = 2**63 - 1
 
 # Two: more would not be faster, and each needs several times the memory of its body.
 _THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="yak-http")
@@ -71,8 +71,9 @@ async def ask_or_problem(
         raise stopped_problem(gateway.phase, stopped.sent, produce=produce) from stopped
 
 
-def check_query(request: web.Request, *allowed: str) -> None:
+def check_query(request: web.Request, endpoint: Endpoint) -> None:
     """Raise Problem for an unknown, a duplicate, or an invalid query parameter."""
+    allowed = [parameter.name for parameter in endpoint.parameters]
     for name in request.query:
         if name not in allowed:
             names = ", ".join(allowed) or "no parameters"
@@ -85,13 +86,15 @@ def check_query(request: web.Request, *allowed: str) -> None:
         raise invalid_request(f"redirect must be 0 or 1, got {ascii(redirect)[:60]}")
 
 
-def integer_parameter(request: web.Request, name: str, default: int, most: int = NUMBER_MAX) -> int:
-    """Return an integer parameter from 0 to ``most``, or the default. Raises Problem."""
-    text = request.query.get(name)
+def integer_parameter(request: web.Request, parameter: Parameter) -> int:
+    """Return an integer parameter, or its default. Raises Problem."""
+    text, most = request.query.get(parameter.name), parameter.most
     if text is None:
-        return default
+        return int(parameter.default or 0)
     if not _NUMBER.fullmatch(text) or int(text) > most:
-        raise invalid_request(f"{name} must be an integer from 0 to {most}, got {ascii(text)[:60]}")
+        raise invalid_request(
+            f"{parameter.name} must be an integer from 0 to {most}, got {ascii(text)[:60]}"
+        )
     return int(text)
 
 

@@ -13,15 +13,16 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from yak_core.broker.phases import Phase as NodePhase
 from yak_core.config import MIB
-from yak_core.contract.messages import DescribeRequest, DescribeResponse
-from yak_net.http import json_bodies as bodies
-from yak_net.http.gateway import BrokerStopped, Gateway, Health, Phase
-from yak_net.http.problems import COMMON_HEADERS, as_problems
+from yak_net.http import endpoints as ep
+from yak_net.http import offsets, openapi, status
+from yak_net.http.cluster_stream import ClusterWatch
+from yak_net.http.gateway import Gateway
+from yak_net.http.problems import COMMON_HEADERS, Handler, as_problems
+from yak_net.http.record_stream import STREAMS_MAX, stream_records
 from yak_net.http.records import fetch, produce
-from yak_net.http.request_parsing import ask, ask_or_problem, check_query, json_response
 from yak_net.http.shares import HTTP_BYTES_MAX
+from yak_net.http.sse import Slots
 from yak_net.runtime.budget import Budget
 
 BATCH_BYTES_MAX: Final = 1 * MIB
@@ -36,10 +37,16 @@ POST /v1/records   append records: {{"records": [{{"value": "a"}}], "acks": "all
 GET  /v1/records   fetch records: ?offset=N|earliest|latest &max_bytes=N &wait_ms=N
 POST /produce      the same as POST /v1/records
 GET  /fetch        the same as GET /v1/records
+GET  /v1/records/stream   committed records as server-sent events: ?offset=N|earliest|latest
+GET  /v1/offsets   earliest and latest offset; ?timestamp=MS the first record since then
+GET  /v1/replicas  log end, high watermark and lag of each replica
 GET  /v1/cluster   the state of the cluster, as this broker knows it
+GET  /v1/cluster/stream   the same with all brokers, as server-sent events, while it changes
 GET  /health       200 if records with acks=all can be committed, else 503; the state
 GET  /readyz       the same, without the state
 GET  /livez        200 unless this broker has halted
+GET  /metrics      counters and gauges for Prometheus
+GET  /openapi.json the description of these endpoints for programs
 GET  /             this list
 
   curl {url}/v1/records \\
@@ -63,19 +70,53 @@ def routes(
     async def on_fetch(request: web.Request) -> web.StreamResponse:
         return await fetch(gateway, request, in_flight)
 
+    record_streams = Slots(STREAMS_MAX, "streams of records")
+
+    async def on_records_stream(request: web.Request) -> web.StreamResponse:
+        return await stream_records(gateway, request, in_flight, record_streams)
+
+    handlers: dict[ep.Endpoint, Handler] = {
+        ep.PRODUCE: on_produce,
+        ep.FETCH: on_fetch,
+        ep.STREAM_RECORDS: on_records_stream,
+        **_state_handlers(gateway),
+    }
+    return [
+        web.get(path, handlers[each], allow_head=not each.is_stream)
+        if each.method == "GET"
+        else web.route(each.method, path, handlers[each])
+        for each in ep.ENDPOINTS
+        for path in each.paths
+    ]
+
+
+def _state_handlers(gateway: Gateway) -> dict[ep.Endpoint, Handler]:
+    """Return the handlers of the endpoints that show the state of broker and cluster."""
+    watch = ClusterWatch(gateway)
+
     async def on_health(request: web.Request) -> web.Response:
-        return await _health(gateway)
+        return await status.health(gateway)
 
     async def on_ready(request: web.Request) -> web.Response:
-        _, ready, reason = _state(gateway)
-        return _probe("ready", ready, reason)
+        return await status.ready(gateway)
 
     async def on_live(request: web.Request) -> web.Response:
-        halted = gateway.phase is Phase.HALTED
-        return _probe("live", not halted, f"halted: {gateway.halt_reason}" if halted else "")
+        return await status.live(gateway)
 
     async def on_cluster(request: web.Request) -> web.Response:
-        return await _cluster(gateway, request)
+        return await status.cluster(gateway, request)
+
+    async def on_cluster_stream(request: web.Request) -> web.StreamResponse:
+        return await watch.stream(request)
+
+    async def on_offsets(request: web.Request) -> web.Response:
+        return await offsets.offsets(gateway, request)
+
+    async def on_replicas(request: web.Request) -> web.Response:
+        return await offsets.replicas(gateway, request, watch)
+
+    async def on_metrics(request: web.Request) -> web.Response:
+        return await status.metrics(gateway, request)
 
     async def on_index(request: web.Request) -> web.Response:
         text = INDEX.format(
@@ -83,58 +124,25 @@ def routes(
         )
         return web.Response(text=text, headers=COMMON_HEADERS)
 
-    return [
-        web.post("/v1/records", on_produce),
-        web.post("/produce", on_produce),
-        web.get("/v1/records", on_fetch),
-        web.get("/fetch", on_fetch),
-        web.get("/health", on_health),
-        web.get("/readyz", on_ready),
-        web.get("/livez", on_live),
-        web.get("/v1/cluster", on_cluster),
-        web.get("/", on_index),
-    ]
+    async def on_openapi(request: web.Request) -> web.Response:
+        return web.Response(
+            body=openapi.document(gateway.version), headers=COMMON_HEADERS, content_type=ep.JSON
+        )
+
+    return {
+        ep.OFFSETS: on_offsets,
+        ep.REPLICAS: on_replicas,
+        ep.CLUSTER: on_cluster,
+        ep.STREAM_CLUSTER: on_cluster_stream,
+        ep.HEALTH: on_health,
+        ep.READY: on_ready,
+        ep.LIVE: on_live,
+        ep.METRICS: on_metrics,
+        ep.OPENAPI: on_openapi,
+        ep.INDEX: on_index,
+    }
 
 
 def middlewares() -> list[Middleware]:
     """Return the middlewares that convert errors to problems."""
     return [as_problems]
-
-
-async def _health(gateway: Gateway) -> web.Response:
-    # Ask the node also while the broker stops: it still knows the log end offset.
-    try:
-        view = await ask(gateway, DescribeRequest(0), DescribeResponse)
-    except BrokerStopped:
-        view = None
-    status, ready, reason = _state(gateway)
-    body = bodies.health(status, ready, reason, gateway.node_id, view)
-    return json_response(body, 200 if ready else 503)
-
-
-def _probe(name: str, holds: bool, reason: str) -> web.Response:
-    return json_response(bodies.probe(name, holds, reason), 200 if holds else 503)
-
-
-def _state(gateway: Gateway) -> tuple[Health, bool, str]:
-    """Return the broker's health, whether it is ready, and the reason if it is not ok."""
-    match gateway.phase:
-        case Phase.STARTING | Phase.STOPPING as phase:
-            return Health(phase), False, f"the broker is {phase}"
-        case Phase.HALTED:
-            return Health.DEGRADED, False, f"halted: {gateway.halt_reason}"
-    health = gateway.health()
-    if health is None:
-        return Health.DEGRADED, False, "the broker has just stopped"
-    if health.phase in (NodePhase.RECOVERING, NodePhase.REGISTERING):
-        return Health.STARTING, False, health.reason
-    return Health.DEGRADED if health.reason else Health.OK, health.is_ready, health.reason
-
-
-async def _cluster(gateway: Gateway, request: web.Request) -> web.Response:
-    check_query(request)
-    call = DescribeRequest(0)
-    view = await ask_or_problem(gateway, request, call, DescribeResponse, produce=False)
-    nodes = (view.node, *(replica.node for replica in view.replicas))
-    urls = {node: gateway.url_of(node) for node in nodes}
-    return json_response(bodies.cluster(gateway.cluster, view, urls))

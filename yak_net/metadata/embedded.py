@@ -12,6 +12,10 @@ fakeredis' own TCP server (TcpFakeServer, 2.40) has four defects:
 
 The server supports only the commands for a metadata store and for its inspection. A blocking
 command would block all clients, because fakeredis blocks the calling thread.
+
+The number of connections has a maximum, because the supervisor needs descriptors for other things,
+too. At the maximum, the oldest connection without a command is closed, else the one that has been
+idle for longest. So a new client is always served, and brokers keep their connections.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Coroutine, Iterator
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final, TypeVar
 
 import hiredis
@@ -27,10 +32,17 @@ from fakeredis import FakeServer, FakeStrictRedis
 from redis.exceptions import NoScriptError, ResponseError
 
 from yak_net.metadata.redis_store import EMBEDDED_FIELD
+from yak_net.storage.system import descriptor_limit
 
 HOST: Final = "127.0.0.1"
 REQUEST_BYTES_MAX: Final = 16 << 20
 READ_BYTES: Final = 1 << 16
+CONNECTIONS_MAX: Final = 256
+"""A broker has a few connections; the rest is for people who look at the metadata."""
+DESCRIPTORS_SHARE: Final = 4
+"""At most one of this many open files that the process may have is a connection."""
+REPORT_S: Final = 10.0
+"""Seconds between two reports of closed connections."""
 
 _COMMANDS: Final = frozenset(
     b"PING ECHO SELECT HELLO CLIENT EVAL EVALSHA SCRIPT GET SET DEL EXISTS KEYS SCAN TYPE TTL"
@@ -45,19 +57,32 @@ _T = TypeVar("_T")
 class EmbeddedMetadata:
     """An in-memory Redis server for metadata on 127.0.0.1; ``port`` 0 means any free port.
 
+    ``on_problem`` is called on the server's thread with the reason why connections are closed, at
+    most once in REPORT_S. ``connections_max`` is their largest number.
+
     All methods may be called from any thread except the server's own. A stopped server cannot start
     again.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(
+        self, port: int = 0, on_problem: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._port = port
+        self._on_problem = on_problem
+        self.connections_max = min(CONNECTIONS_MAX, descriptor_limit() // DESCRIPTORS_SHARE)
+        #: Number of connections closed because there were too many.
+        self._closed = 0
+        self._reported_at = -REPORT_S
         self._fake = FakeServer()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="yak-embedded-metadata", daemon=True
         )
         self._listener: asyncio.Server | None = None
+        #: The open connections; the one that has been idle for longest is the first.
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        #: Those that have not sent anything, the oldest first.
+        self._unused: dict[asyncio.Task[None], None] = {}
 
     def start(self) -> str:
         """Start the server; return its redis:// URL. Raises OSError if the port is in use."""
@@ -138,23 +163,47 @@ class EmbeddedMetadata:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if len(self._connections) >= self.connections_max:
+            self._close_one()
         self._connections[task] = writer
+        self._unused[task] = None
         try:
             if self._listener is not None:
-                await self._serve(reader, writer)
+                await self._serve(task, reader, writer)
         except (OSError, hiredis.HiredisError):
             writer.transport.abort()  # The client disconnected, or does not use Redis' protocol.
         finally:
-            del self._connections[task]
+            self._connections.pop(task, None)
+            self._unused.pop(task, None)
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _close_one(self) -> None:
+        """Close the oldest unused connection, else the one that is idle for longest; report it."""
+        victim = next(iter(self._unused or self._connections))
+        self._unused.pop(victim, None)
+        self._connections.pop(victim).transport.abort()
+        self._closed += 1
+        now = time.monotonic()
+        if now - self._reported_at >= REPORT_S:
+            self._reported_at = now
+            self._on_problem(
+                f"more than {self.connections_max} connections to the embedded metadata server; "
+                f"closed {self._closed} idle ones so far; find their process with "
+                f"ss -tnp dport = :{self._port}"
+            )
+
+    async def _serve(
+        self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         # A request is an array of bulk strings, so the parser for replies can parse it.
         parser = hiredis.Reader(notEnoughData=_INCOMPLETE)
         protocol, unparsed = 2, 0
         with _client_of(self._fake) as client:
             fake = client.connection_pool.get_connection()
             while data := await reader.read(READ_BYTES):
+                self._unused.pop(task, None)
+                if task in self._connections:  # move it to the end: it is not idle
+                    self._connections[task] = self._connections.pop(task)
                 parser.feed(data)
                 unparsed += len(data)
                 while (command := parser.gets()) is not _INCOMPLETE:

@@ -55,7 +55,7 @@ from yak_core.contract.notes import Note
 from yak_core.ids import CallId, LogGeneration, NodeId, OpId
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
 from yak_net.runtime.timers import Timers, now_us, wall_ms
-from yak_net.storage import BrokerDisk, Storage
+from yak_net.storage import BrokerDisk, LoopWrites, Storage
 
 OnAnswer: TypeAlias = Callable[[Response | ClientResult], None]
 OnNote: TypeAlias = Callable[[Note], None]
@@ -94,14 +94,21 @@ class NetBackend:
     """Executes the effects of one incarnation of a broker.
 
     The caller sets ``host`` after it has created the host, which needs the backend. ``on_end`` is
-    called once, possibly within a step; it must not call the backend.
+    called once, possibly within a step; it must not call the backend. ``loop_writes`` decides which
+    appends the event loop writes.
     """
 
     host: Host
     now = staticmethod(now_us)
 
     def __init__(
-        self, storage: Storage, peers: Sender, store: Store, on_note: OnNote, on_end: OnEnd
+        self,
+        storage: Storage,
+        peers: Sender,
+        store: Store,
+        on_note: OnNote,
+        on_end: OnEnd,
+        loop_writes: LoopWrites | None = None,
     ) -> None:
         self._peers = peers
         self._store = store
@@ -112,7 +119,9 @@ class NetBackend:
         self._callbacks: dict[CallId, OnAnswer] = {}
         self._causes: dict[OpId, int] = {}
         self._meta_tasks: set[asyncio.Task[None]] = set()
-        self.disk = BrokerDisk(storage, self._on_disk_done, self._on_disk_failed)
+        self.disk = BrokerDisk(
+            storage, self._on_disk_done, self._on_disk_failed, loop_writes=loop_writes
+        )
         self._timers = Timers(self._on_timer)
 
     # -- events for the node --------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """The log of a broker process: structlog, Python's logging and standard error, in one sink.
 
-A line is ``time [level] event key=value``. No line can raise into the code that logs, and control
-characters of other processes cannot forge a line.
+A line is ``time [level] event key=value``, or one JSON object (:mod:`yak_net.runtime.json_logs`).
+No line can raise into the code that logs, and control characters of other processes cannot forge a
+line.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 import structlog
 from structlog.typing import EventDict
 
+from yak_net.runtime.json_logs import VALUE_CHARS_MAX, JsonLines, JsonRenderer
 from yak_net.runtime.log_limit import RepeatLimit
 from yak_net.runtime.log_sink import LogSink
 
-VALUE_CHARS_MAX: Final = 500
-"""Longer values are shortened."""
 STANDARD_ERROR: Final = 2
 
 _ExcInfo: TypeAlias = Any
@@ -28,12 +29,20 @@ _ExcInfo: TypeAlias = Any
 log = structlog.get_logger("yak.process")
 
 
+class LogFormat(StrEnum):
+    """The form of a log line."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class ProcessLog:
     """The log on the descriptor ``fd``; None drops all lines."""
 
-    def __init__(self, fd: int | None) -> None:
+    def __init__(self, fd: int | None, form: LogFormat = LogFormat.TEXT) -> None:
         self._limit = RepeatLimit()
         self._stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False)
+        self._json = JsonRenderer() if form is LogFormat.JSON else None
         self.sink = LogSink(fd, self._due, self._dropped)
         self._console = structlog.dev.ConsoleRenderer(
             colors=self.sink.isatty(),
@@ -51,7 +60,8 @@ class ProcessLog:
             cache_logger_on_first_use=True,
         )
         logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
-        sys.stderr = self.sink  # tracebacks, warnings and print() go to the sink, too
+        # Tracebacks, warnings and print() go to the sink, too.
+        sys.stderr = self.sink if self._json is None else JsonLines(self.sink, self._json)
 
     # Each line comes from one thread at a time, except those of _due().
 
@@ -62,6 +72,8 @@ class ProcessLog:
         return admitted
 
     def _render(self, _: object, method: str, line: EventDict) -> str:
+        if self._json is not None:
+            return self._json.render(line)
         try:
             shown = {name: _shown(value) for name, value in line.items()}
             return str(self._console(None, method, self._stamp(None, method, shown)))
@@ -106,13 +118,13 @@ class _Forward(logging.Handler):
         structlog.get_logger("yak.library").log(record.levelno, text, **fields)
 
 
-def open_log() -> ProcessLog:
+def open_log(form: LogFormat = LogFormat.TEXT) -> ProcessLog:
     """Return the log of this process, on standard error if that is open."""
     try:
         os.fstat(STANDARD_ERROR)
     except OSError:
-        return ProcessLog(None)
-    return ProcessLog(STANDARD_ERROR)
+        return ProcessLog(None, form)
+    return ProcessLog(STANDARD_ERROR, form)
 
 
 def log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

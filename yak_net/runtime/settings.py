@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import os
 import re
 import socket
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from urllib.parse import urlsplit
 
 from yak_core.config import BrokerConfig, check_config, flush_mode
 from yak_core.ids import NodeId
+from yak_net.metadata.redis_login import with_environment
+from yak_net.metadata.redis_url import public_form
 
 PORT: Final = 8080
 HOST: Final = "127.0.0.1"
@@ -27,7 +30,7 @@ CLUSTER: Final = "yak"
 _NODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CLUSTER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_NOT_CONFIGURABLE: Final = ("replicas", "creates", "url", "flush")
+_NOT_CONFIGURABLE: Final = ("replicas", "creates", "url", "peer_url", "flush")
 """Fields of BrokerConfig that ``--config`` cannot set: other settings determine them."""
 
 
@@ -38,6 +41,24 @@ class Role(StrEnum):
     FOLLOWER = "follower"
 
 
+class Profile(StrEnum):
+    """Periods and time limits for a kind of network; all brokers of a cluster need the same."""
+
+    LAN = "lan"
+    WAN = "wan"
+
+
+PROFILES: Final[dict[Profile, tuple[tuple[str, int], ...]]] = {
+    Profile.LAN: (),
+    Profile.WAN: (
+        ("lease_renew_us", 1_000_000),
+        ("lease_us", 10_000_000),
+        ("store_timeout_us", 2_000_000),
+    ),
+}
+"""Profile -> the fields of BrokerConfig that differ from their defaults."""
+
+
 class SettingsError(ValueError):
     """A setting is invalid; the message says which values are valid."""
 
@@ -46,18 +67,22 @@ class SettingsError(ValueError):
 class BrokerSettings:
     """Settings of a broker process; :func:`check` validates them.
 
-    ``brokers`` lists (id, url) of all brokers. Instead, a leader may have ``followers``, a list of
+    ``advertised_url`` is the address for clients, by default the listen address, and ``peer_url``
+    that for other brokers, by default the same. ``brokers`` lists (id, URL for brokers) of all
+    brokers. Instead, a leader may have ``followers``, a list of
     URLs, and each follower ``role=FOLLOWER``. ``config`` holds values for fields of
     :class:`yak_core.config.BrokerConfig`. With ``check_records``, the broker decodes the records of
     each produce request, and refuses those that no client could read. ``allowed_hosts`` are further
     names of this broker, which clients may send as Host. ``lifeline`` is the file descriptor of a
-    pipe: the broker stops when its other end closes.
+    pipe: the broker stops when its other end closes. ``link_gate`` is that of a socket, through
+    which a supervisor injects faults (:mod:`yak_net.broker.link_gate`).
     """
 
     node_id: NodeId
     host: str = HOST
     port: int = PORT
     advertised_url: str = ""
+    peer_url: str = ""
     brokers: tuple[tuple[NodeId, str], ...] = ()
     followers: tuple[str, ...] = ()
     role: Role | None = None
@@ -73,6 +98,7 @@ class BrokerSettings:
     allowed_hosts: tuple[str, ...] = ()
     reuse_port: bool = False
     lifeline: int | None = None
+    link_gate: int | None = None
 
     @property
     def knows_replicas(self) -> bool:
@@ -90,7 +116,7 @@ class BrokerSettings:
         return dict(self.config).get(name, default)
 
     def url_at(self, port: int) -> str:
-        """Return this broker's URL for others, if it listens on ``port``."""
+        """Return this broker's URL for clients, if it listens on ``port``."""
         if self.advertised_url:
             return self.advertised_url
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -110,6 +136,7 @@ class BrokerSettings:
             flush=flush_mode(self.flush),
             creates=self.creates,
             url=url,
+            peer_url="" if self.peer_url == url else self.peer_url,
             **dict(self.config),
         )
         try:
@@ -151,7 +178,8 @@ def check(settings: BrokerSettings) -> BrokerSettings:
         )
     if is_wildcard(settings.host) and not settings.advertised_url:
         raise SettingsError(
-            f"other brokers cannot connect to {settings.host}; give --advertised-url"
+            f"others cannot connect to {settings.host}; give --advertised-url, the address for "
+            "clients, and --peer-url if brokers need another one"
         )
     _check_urls(settings)
     replicas = tuple(sorted(ids)) or (settings.node_id,)
@@ -170,9 +198,10 @@ def _check_texts(settings: BrokerSettings) -> None:
     }
     for name, text in texts.items():
         if text != text.strip() or _CONTROL.search(text):
+            shown = public_form(text) if name == "redis-url" else text  # a URL may have a password
             raise SettingsError(
                 f"{name} must not contain control characters, or white space at an end, "
-                f"got {text!r}"
+                f"got {shown!r}"
             )
 
 
@@ -180,7 +209,8 @@ def _check_urls(settings: BrokerSettings) -> None:
     """Raise SettingsError for a broker URL to which no other process can connect."""
     others = [("--brokers", url) for _, url in settings.brokers]
     others += [("--followers", url) for url in settings.followers]
-    for option, url in [("--advertised-url", settings.advertised_url), *others]:
+    own = [("--advertised-url", settings.advertised_url), ("--peer-url", settings.peer_url)]
+    for option, url in [*own, *others]:
         host = urlsplit(url).hostname
         if host is not None and is_wildcard(host):
             raise SettingsError(
@@ -188,6 +218,17 @@ def _check_urls(settings: BrokerSettings) -> None:
                 f"give {option} a host name or address that brokers and clients can reach, such "
                 "as http://192.0.2.7:8080"
             )
+
+
+def store_url(url: str) -> str:
+    """Return the URL of the metadata store with the login of the environment variables.
+
+    Raises SettingsError if a password has two sources.
+    """
+    try:
+        return with_environment(url, os.environ)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def is_wildcard(host: str) -> bool:
@@ -273,17 +314,19 @@ def parse_urls(text: str) -> tuple[str, ...]:
     return tuple(parse_url(part) for part in text.split(",") if part.strip())
 
 
-def parse_config(pairs: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+def parse_config(
+    pairs: tuple[str, ...], profile: Profile = Profile.LAN
+) -> tuple[tuple[str, int], ...]:
     """Return (name, value) of each ``name=value``, for number fields of BrokerConfig.
 
-    Raises SettingsError.
+    They override the values of ``profile``. Raises SettingsError.
     """
     names = {
         field.name
         for field in dataclasses.fields(BrokerConfig)
         if field.name not in _NOT_CONFIGURABLE and field.name != "min_isr"
     }
-    found: dict[str, int] = {}
+    found = dict(PROFILES[profile])
     for text in pairs:
         name, _, value = text.partition("=")
         if name not in names:

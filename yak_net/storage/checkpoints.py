@@ -144,6 +144,24 @@ class Checkpoint:
     flags: int = 0
 
 
+def newest_slot(data: bytes) -> tuple[int, Checkpoint] | None:
+    """Return (sequence number, checkpoint) of the newer valid slot; None if neither is valid.
+
+    ``data`` is the content of the file.
+    """
+    found = []
+    for at in (0, SLOT_BYTES):
+        slot = data[at : at + _SLOT.size + _CRC.size]
+        if len(slot) < _SLOT.size + _CRC.size:
+            continue
+        (crc,) = _CRC.unpack_from(slot, _SLOT.size)
+        magic, version, flags, sequence, segment, end, position = _SLOT.unpack_from(slot)
+        valid = (magic, version) == (_SLOT_MAGIC, _SLOT_VERSION)
+        if valid and crc32c(slot[: _SLOT.size]) == crc and sequence > 0:
+            found.append((sequence, Checkpoint(segment, end, position, flags)))
+    return max(found, key=lambda each: each[0], default=None)
+
+
 class CheckpointFile:
     """The file of the flush checkpoint; safe to use from several threads."""
 
@@ -158,19 +176,9 @@ class CheckpointFile:
         self._sequence = 0
         self.dirty = False
         self.newest: Checkpoint | None = None
-        for slot in (0, 1):
-            self._read(os.pread(self._fd, _SLOT.size + _CRC.size, slot * SLOT_BYTES))
-
-    def _read(self, data: bytes) -> None:
-        if len(data) < _SLOT.size + _CRC.size:
-            return
-        (crc,) = _CRC.unpack_from(data, _SLOT.size)
-        magic, version, flags, sequence, segment, end, position = _SLOT.unpack_from(data)
-        if magic != _SLOT_MAGIC or version != _SLOT_VERSION or crc32c(data[: _SLOT.size]) != crc:
-            return
-        if sequence > self._sequence:
-            self._sequence = sequence
-            self.newest = Checkpoint(segment, end, position, flags)
+        found = newest_slot(os.pread(self._fd, 2 * SLOT_BYTES, 0))
+        if found is not None:
+            self._sequence, self.newest = found
 
     def put(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint. Raises OSError.

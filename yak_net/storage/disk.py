@@ -1,8 +1,10 @@
 """A broker's disk, for use from the event loop: one thread writes, one thread reads.
 
 The loop issues operations, and ``done`` receives their completions on the loop, in the same order.
-Queued operations are executed in groups: one writev for all appends, one fdatasync for all flushes,
-one wake-up of the loop for all completions. A truncation or a saved value is a group by itself.
+A small append is written on the loop itself if nothing is pending (``LoopWrites``); it completes
+before :meth:`BrokerDisk.append` returns. All other operations are queued for the thread, which
+executes them in groups: one writev for all appends, one fdatasync for all flushes, one wake-up of
+the loop for all completions. A truncation or a saved value is a group by itself.
 
 Reads do not wait for writes. The newest batches are in memory (``Tail``), also before they are
 written. :meth:`BrokerDisk.read` uses the memory, :meth:`BrokerDisk.read_later` also the file.
@@ -19,21 +21,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Final, TypeAlias
 
 from yak_core.batch import Batch, BatchError
 from yak_core.contract.effects import AppendLog, DiskEffect, FlushLog, SaveState, TruncateLog
-from yak_core.contract.events import DiskOk, DiskResult, NoSpace
+from yak_core.contract.events import DiskResult
 from yak_core.ids import LogGeneration, Offset, OpId
-from yak_net.storage.checkpoints import VERIFY, save_value
+from yak_net.storage.checkpoints import VERIFY
+from yak_net.storage.groups import NO_SPACE, Completion, execute, groups, take
+from yak_net.storage.loop_writes import LoopWrites
 from yak_net.storage.recovery import Storage
-from yak_net.storage.tail import Tail, join, positioned
+from yak_net.storage.tail import OnRead, PendingRead, Tail, join, positioned
 
-Completion: TypeAlias = tuple[DiskEffect, DiskResult, Offset]
 OnDone: TypeAlias = Callable[[OpId, LogGeneration, DiskResult], None]
 OnFatal: TypeAlias = Callable[[str], None]
-OnRead: TypeAlias = Callable[[tuple[Batch, ...]], None]
 
 CACHE_BYTES: Final = 16 << 20
 GROUP_BYTES: Final = 1 << 20
@@ -43,30 +45,14 @@ STALL_S: Final = 0.001
 YIELD_S: Final = 0.0001
 """Seconds for which the loop yields."""
 
-_DONE: Final = DiskOk()
-_NO_SPACE: Final = NoSpace()
-
-
-class _PendingRead:
-    """A pending read of the file: its arguments, the part in memory, and later truncations."""
-
-    def __init__(self, start: Offset, end_max: Offset, bytes_max: int, done: OnRead) -> None:
-        self.start = start
-        self.end_max = end_max
-        self.bytes_max = bytes_max
-        self.done = done
-        self.limit: Offset = 0
-        self.tail: tuple[Batch, ...] = ()
-        self.truncated_to: Offset | None = None
-        self.truncations_done = 0
-
 
 class BrokerDisk:
     """The disk of one incarnation; create and use it on the loop's thread only.
 
     ``done(op, generation, result)`` receives each completion (generation 0 for a saved value).
     ``fatal(reason)`` is called after an error; no operation completes after it. ``cache_bytes``
-    limits the written batches in memory. :meth:`close` also closes ``storage``.
+    limits the written batches in memory, ``loop_writes`` decides which appends the loop writes.
+    :meth:`close` also closes ``storage``.
     """
 
     def __init__(
@@ -77,6 +63,7 @@ class BrokerDisk:
         *,
         cache_bytes: int = CACHE_BYTES,
         group_bytes: int = GROUP_BYTES,
+        loop_writes: LoopWrites | None = None,
     ) -> None:
         self._storage = storage
         self._log = storage.log
@@ -84,6 +71,10 @@ class BrokerDisk:
         self._fatal = fatal
         self._loop = asyncio.get_running_loop()
         self._group_bytes = group_bytes
+        self._loop_writes = LoopWrites() if loop_writes is None else loop_writes
+        # Held by the thread that changes the log or its checkpoints. The loop never waits for it.
+        self._writing = threading.Lock()
+        self._note_scheduled = False
         self._tail = Tail(storage.log.start, storage.log.end, cache_bytes)
         self._pending: deque[DiskEffect] = deque()
         self._truncations_issued = 0
@@ -91,12 +82,13 @@ class BrokerDisk:
         self._had_no_space = False
         self._ended = False
         self._abandoned = False
-        self._pending_reads: list[_PendingRead] = []
+        self._failed = False
+        self._pending_reads: list[PendingRead] = []
         self._is_watching = False
         self._progress = 0
         self._orders: SimpleQueue[DiskEffect | None] = SimpleQueue()
         # A string reports a damaged log: see _condemn.
-        self._reads: SimpleQueue[_PendingRead | str | None] = SimpleQueue()
+        self._reads: SimpleQueue[PendingRead | str | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._write_loop, name="yak-disk", daemon=True),
             threading.Thread(target=self._read_loop, name="yak-disk-reads", daemon=True),
@@ -121,7 +113,11 @@ class BrokerDisk:
         assert can_append or self._had_no_space, "an append must start at the log end"
         if can_append:
             self._tail.append(written)
-        self._issue(AppendLog(op, generation, written))
+        order = AppendLog(op, generation, written)
+        if can_append and self._may_write_on_loop(sum(batch.size for batch in written)):
+            self._append_on_loop(order)
+        else:
+            self._issue(order)
 
     def flush(self, op: OpId, generation: LogGeneration) -> None:
         """Flush the results of all operations issued before."""
@@ -143,6 +139,57 @@ class BrokerDisk:
         self._pending.append(order)
         self._orders.put(order)
         self._watch_progress()
+
+    # -- small appends, on the loop -------------------------------------------------------------
+
+    def _may_write_on_loop(self, size: int) -> bool:
+        """Return whether the loop writes an append of ``size`` bytes; it then holds the lock."""
+        return (
+            not (self._pending or self._ended or self._failed)
+            and self._loop_writes.allowed(size)
+            and self._writing.acquire(blocking=False)
+        )
+
+    def _append_on_loop(self, order: AppendLog) -> None:
+        self._pending.append(order)
+        began = time.perf_counter()
+        try:
+            completions = execute(self._storage, [order])
+        except OSError as error:
+            self._fail_on_loop(error)
+            return
+        finally:
+            self._writing.release()
+            self._loop_writes.wrote(time.perf_counter() - began)
+        if not self._note_scheduled:
+            self._note_scheduled = True
+            self._loop.call_soon(self._note_written)
+        self._on_done(completions)
+
+    def _note_written(self) -> None:
+        """Note the end of the written log, unless the thread does that.
+
+        The thread has the lock, or has pending operations, only for a group that was issued after
+        the append. It notes the end after that group.
+        """
+        self._note_scheduled = False
+        if self._pending or self._ended or self._failed:
+            return
+        if not self._writing.acquire(blocking=False):
+            return
+        began = time.perf_counter()
+        try:
+            self._log.note_written()
+        except OSError as error:
+            self._fail_on_loop(error)
+        finally:
+            self._writing.release()
+            self._loop_writes.wrote(time.perf_counter() - began)
+
+    def _fail_on_loop(self, error: OSError) -> None:
+        """End the disk after a failed write on the loop, as after one of the thread."""
+        self._failed = True
+        self._report_failure(error)
 
     # -- reads, on the loop ---------------------------------------------------------------------
 
@@ -166,11 +213,11 @@ class BrokerDisk:
         if self._tail.holds(start, end_max):
             self._loop.call_soon(done, self._tail.read(start, end_max, bytes_max))
             return
-        read = _PendingRead(start, end_max, bytes_max, done)
+        read = PendingRead(start, end_max, bytes_max, done)
         self._pending_reads.append(read)
         self._start_read(read)
 
-    def _start_read(self, read: _PendingRead) -> None:
+    def _start_read(self, read: PendingRead) -> None:
         tail = self._tail
         read.limit = min(read.end_max, tail.start)
         read.tail = tail.read(tail.start, read.end_max, read.bytes_max)
@@ -178,7 +225,7 @@ class BrokerDisk:
         self._reads.put(read)
         self._watch_progress()
 
-    def _on_read(self, read: _PendingRead, found: tuple[Batch, ...] | str) -> None:
+    def _on_read(self, read: PendingRead, found: tuple[Batch, ...] | str) -> None:
         """Handle the result of a file read; repeat a read that failed during a truncation."""
         self._progress += 1
         if self._ended:
@@ -194,14 +241,19 @@ class BrokerDisk:
         else:
             self._start_read(read)
 
-    def _finish_read(self, read: _PendingRead, found: tuple[Batch, ...]) -> None:
+    def _finish_read(self, read: PendingRead, found: tuple[Batch, ...]) -> None:
         self._pending_reads.remove(read)
         read.done(found)
 
     # -- completions, on the loop ---------------------------------------------------------------
 
-    def _on_done(self, completions: list[Completion]) -> None:
+    def _on_group_done(self, completions: list[Completion], seconds: float) -> None:
+        """Handle the completions of the thread, which needed ``seconds``."""
         self._progress += 1
+        self._loop_writes.thread_took(seconds)
+        self._on_done(completions)
+
+    def _on_done(self, completions: list[Completion]) -> None:
         pending = self._pending
         for order, result, end in completions:
             if self._ended:
@@ -212,7 +264,7 @@ class BrokerDisk:
                 self._truncations_done += 1
                 if next(self._pending_of_log(), None) is None:
                     self._tail.set_end(end)
-            elif result is _NO_SPACE:
+            elif result is NO_SPACE:
                 self._had_no_space = True
                 self._tail.drop_failed(end, self._pending_of_log())
             generation = LogGeneration(0)
@@ -277,66 +329,25 @@ class BrokerDisk:
         try:
             running = True
             while running:
-                orders, running = self._next_orders()
-                for group in _groups(orders):
-                    if self._abandoned:
+                orders, running = take(self._orders, self._group_bytes)
+                for group in groups(orders):
+                    if self._abandoned or self._failed:
                         return
-                    self._call_on_loop(self._on_done, self._execute(group))
-                    self._log.write_checkpoint(durably=False)
-            self._log.write_checkpoint(durably=True)
+                    with self._writing:
+                        began = time.perf_counter()
+                        completions = execute(self._storage, group)
+                        took = time.perf_counter() - began
+                        self._call_on_loop(self._on_group_done, completions, took)
+                        self._log.write_checkpoint(durably=False)
+            if not self._failed:
+                self._log.write_checkpoint(durably=True)
         except OSError as error:
-            reason = error.strerror or str(error)
-            self._call_on_loop(self._on_fatal, f"cannot write to {self._log.path.parent}: {reason}")
+            self._report_failure(error)
         except BatchError as error:
             self._report_damage(f"{self._log.path}: {error}")
         except Exception as error:
             self._call_on_loop(self._on_fatal, f"the disk writer thread failed: {error!r}")
             raise
-
-    def _next_orders(self) -> tuple[list[DiskEffect], bool]:
-        """Wait for an operation, take the queued ones too; return (operations, more may follow)."""
-        orders: list[DiskEffect] = []
-        size = 0
-        order = self._orders.get()
-        try:
-            while order is not None:
-                orders.append(order)
-                if isinstance(order, AppendLog):
-                    size += sum(batch.size for batch in order.batches)
-                    if size >= self._group_bytes:
-                        return (orders, True)
-                order = self._orders.get_nowait()
-        except Empty:
-            return (orders, True)
-        return (orders, False)
-
-    def _execute(self, group: list[DiskEffect]) -> list[Completion]:
-        log = self._log
-        order = group[0]
-        if isinstance(order, TruncateLog):
-            return [(order, _DONE, log.truncate(order.end))]
-        if isinstance(order, SaveState):
-            folder = self._storage.folder
-            save_value(folder.system, folder.saved, order.key, order.value)
-            return [(order, _DONE, log.end)]
-        end = log.end
-        appends: list[AppendLog] = []
-        for order in group:
-            if isinstance(order, AppendLog) and order.batches[0].base_offset == end:
-                appends.append(order)
-                end = order.batches[-1].end
-        appended = log.append([append.batches for append in appends]) if appends else 0
-        written = {append.op for append in appends[:appended]}
-        if any(isinstance(order, FlushLog) for order in group):
-            log.flush()
-        return [
-            (
-                order,
-                _NO_SPACE if isinstance(order, AppendLog) and order.op not in written else _DONE,
-                log.end,
-            )
-            for order in group
-        ]
 
     # -- reader thread --------------------------------------------------------------------------
 
@@ -354,7 +365,12 @@ class BrokerDisk:
                 found = f"cannot read {self._log.path}: {error}"
             self._call_on_loop(self._on_read, read, found)
 
-    # -- both threads ---------------------------------------------------------------------------
+    # -- all threads ----------------------------------------------------------------------------
+
+    def _report_failure(self, error: OSError) -> None:
+        """Report a failed write; ``fatal`` is called in a later iteration of the loop."""
+        reason = error.strerror or str(error)
+        self._call_on_loop(self._on_fatal, f"cannot write to {self._log.path.parent}: {reason}")
 
     def _report_damage(self, reason: str) -> None:
         """Report a damaged log: the next start checks all of it, and this disk stops."""
@@ -381,18 +397,3 @@ def _yield_interpreter() -> None:
     # it. sys.setswitchinterval(0.001) had the same effect, but cost 21 % of Producer.send
     # (flush=os, 4 paired rounds).
     time.sleep(YIELD_S)
-
-
-def _groups(orders: list[DiskEffect]) -> Iterator[list[DiskEffect]]:
-    """Yield runs of appends and flushes, and each truncation or saved value by itself."""
-    group: list[DiskEffect] = []
-    for order in orders:
-        if isinstance(order, AppendLog | FlushLog):
-            group.append(order)
-            continue
-        if group:
-            yield group
-            group = []
-        yield [order]
-    if group:
-        yield group

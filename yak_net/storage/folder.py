@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -37,6 +38,8 @@ EPOCHS: Final = "leader-epoch-checkpoint"
 SAVED: Final = "saved"
 SEGMENT: Final = ".log"
 DAMAGED_SUFFIX: Final = ".damaged"
+LOCK_TRIES: Final = 10
+LOCK_RETRY_S: Final = 0.01
 
 _INITIAL_FILES: Final = (LOCK, CHECKPOINT, SAVED, IDENTITY + TEMPORARY, "lost+found")
 
@@ -152,7 +155,7 @@ def open_folder(
 
 def _take_lock(path: Path, lock: int) -> None:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(lock)
     except BlockingIOError as error:
         holder = os.pread(lock, 20, 0).decode(errors="replace").strip()
         by = f" by process {holder}" if holder else ""
@@ -163,6 +166,19 @@ def _take_lock(path: Path, lock: int) -> None:
     # The process id is for error messages only. The system releases the lock at process end.
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+
+
+def _lock(lock: int) -> None:
+    """Lock the file. Raises BlockingIOError if another process keeps it locked."""
+    for tries_left in reversed(range(LOCK_TRIES)):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            # A command that only reads may hold the lock for a moment, to see whether it is free.
+            if not tries_left:
+                raise
+        time.sleep(LOCK_RETRY_S)
 
 
 def _create(system: System, path: Path, node: NodeId, cluster: str) -> None:

@@ -15,7 +15,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from yak_core.batch import HEADER_BYTES, Batch, Damaged, Torn, parse, read_header
 from yak_core.ids import Epoch, Offset
@@ -32,28 +32,59 @@ from yak_net.storage.system import FULL, write_file
 INDEX_BYTES: Final = 32 * 1024
 """Minimum distance in bytes between two entries of the index."""
 SCAN_BYTES: Final = INDEX_BYTES + HEADER_BYTES
+NO_TIMESTAMP: Final = -1
 BUFFERS_MAX: Final = 512
 """Buffers in one writev; systems allow 1024."""
 CHECKPOINT_SYNC_S: Final = 1.0
 """Seconds between two flushes of the flush checkpoint's own file."""
 
 
-class PositionIndex:
-    """A sparse index from base offsets to file positions; it always contains the first batch."""
+class ReadableLog(Protocol):
+    """A segment file that is read from its start: ``end`` and ``position`` are where the reader is.
 
-    __slots__ = ("_lock", "_offsets", "_positions")
+    ``epochs`` has (epoch, start offset) of what was read.
+    """
+
+    end: Offset
+    position: int
+    epochs: list[tuple[Epoch, Offset]]
+
+    def read_bytes(self, size: int, at: int) -> bytes:
+        """Return at most ``size`` bytes from position ``at`` on. Raises OSError."""
+        ...
+
+
+class PositionIndex:
+    """A sparse index from base offsets to file positions; it always contains the first batch.
+
+    Each entry also has the largest timestamp of all batches before it. So the first batch with a
+    timestamp is between the last entry that has a smaller one and the next entry.
+    """
+
+    __slots__ = ("_lock", "_offsets", "_positions", "_times", "_newest")
 
     def __init__(self, start: Offset) -> None:
         self._lock = threading.Lock()
         self._offsets = array("q", (start,))
         self._positions = array("q", (0,))
+        self._times = array("q", (NO_TIMESTAMP,))
+        #: The largest timestamp of all batches.
+        self._newest = NO_TIMESTAMP
 
-    def add(self, offset: Offset, position: int) -> None:
-        """Add a batch if it is at least INDEX_BYTES after the last entry."""
+    def add(self, offset: Offset, position: int, timestamp: int) -> None:
+        """Add a batch; it becomes an entry if it is at least INDEX_BYTES after the last one."""
         if position - self._positions[-1] >= INDEX_BYTES:
             with self._lock:
                 self._offsets.append(offset)
                 self._positions.append(position)
+                self._times.append(self._newest)
+        self._newest = max(self._newest, timestamp)
+
+    def before_time(self, timestamp: int) -> tuple[Offset, int]:
+        """Return (base offset, position) of the last entry with only earlier batches before it."""
+        with self._lock:
+            at = max(0, bisect_left(self._times, timestamp) - 1)
+            return (self._offsets[at], self._positions[at])
 
     def floor(self, offset: Offset) -> tuple[Offset, int]:
         """Return (base offset, position) of the last entry at or below ``offset``."""
@@ -67,6 +98,13 @@ class PositionIndex:
             keep = max(1, bisect_left(self._offsets, end))
             del self._offsets[keep:]
             del self._positions[keep:]
+            del self._times[keep:]
+            self._newest = self._times[-1]
+
+    @property
+    def last(self) -> tuple[Offset, int]:
+        """(base offset, position) of the last entry."""
+        return (self._offsets[-1], self._positions[-1])
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -111,7 +149,7 @@ class SegmentLog:
 
     def advance(self, batch: Batch) -> None:
         """Advance the log's end over a batch that is in the file at ``position``."""
-        self.index.add(batch.base_offset, self.position)
+        self.index.add(batch.base_offset, self.position, batch.max_timestamp)
         if not self.epochs or self.epochs[-1][0] != batch.epoch:
             self.epochs.append((batch.epoch, batch.base_offset))
         self.end = batch.end
@@ -180,11 +218,9 @@ class SegmentLog:
         """Write the flush checkpoint if the log was flushed further since. Raises OSError.
 
         The first flush clears the flag DAMAGED: a broker issues no flush before it is registered as
-        unclean. ``durably`` also flushes the checkpoint file. The end of records that are not
-        flushed is noted for the storage session.
+        unclean. ``durably`` also flushes the checkpoint file.
         """
-        if self.end != self.durable_end:
-            self._session.note_written(self.written)
+        self.note_written()
         checkpoint = Checkpoint(self.start, self.durable_end, self.durable_position)
         if self._flushed and checkpoint != self._checkpoints.newest and self._save_epochs():
             self._checkpoints.put(checkpoint)
@@ -192,6 +228,11 @@ class SegmentLog:
         if self._checkpoints.dirty and (durably or now - self._synced_at >= CHECKPOINT_SYNC_S):
             self._checkpoints.sync()
             self._synced_at = now
+
+    def note_written(self) -> None:
+        """Note the end of records that are not flushed, for the storage session. Raises OSError."""
+        if self.end != self.durable_end:
+            self._session.note_written(self.written)
 
     @property
     def written(self) -> Checkpoint:
@@ -247,10 +288,19 @@ class SegmentLog:
         self._system.truncate(self._fd, position)
         self._sync()
         self.index.truncate(base)
+        self._note_times(position)
         while self.epochs and self.epochs[-1][1] >= base:
             self.epochs.pop()
         self.end = self.durable_end = base
         self.position = self.durable_position = position
+
+    def _note_times(self, position: int) -> None:
+        """Note the timestamps of the batches from the last entry of the index to ``position``."""
+        base, at = self.index.last
+        while at < position:
+            header = read_header(self.read_bytes(HEADER_BYTES, at), 0, at)
+            self.index.add(base, at, header.max_timestamp)
+            base, at = header.end, at + header.size
 
     def rewrite(self, position: int) -> None:
         """Write the bytes from ``position`` on again, after a failed flush. Raises OSError.

@@ -57,7 +57,7 @@ from yak_net.storage.folder import (
     open_folder,
     segment_name,
 )
-from yak_net.storage.log import SegmentLog
+from yak_net.storage.log import ReadableLog, SegmentLog
 from yak_net.storage.session import StorageSession
 from yak_net.storage.system import TEMPORARY, StorageError, System, read_file, write_all
 
@@ -354,7 +354,7 @@ def read_headers(log: SegmentLog, size: int, verify_from: int) -> Iterator[Batch
         yield header
 
 
-def check_next(log: SegmentLog, header: Batch, epochs: EpochIndex | None) -> None:
+def check_next(log: ReadableLog, header: Batch, epochs: EpochIndex | None) -> None:
     """Raise Misplaced if the batch does not continue the log.
 
     Kafka's CRC does not cover offset and epoch. ``epochs`` has the epochs of the epoch checkpoint.
@@ -373,7 +373,7 @@ def check_next(log: SegmentLog, header: Batch, epochs: EpochIndex | None) -> Non
     raise Misplaced(f"batch at byte {at} is damaged: {mismatch}", at, header.size)
 
 
-def is_unwritten(log: SegmentLog, size: int | None) -> bool:
+def is_unwritten(log: ReadableLog, size: int | None) -> bool:
     """Return whether the invalid batch contains a sector of zeros.
 
     A power failure leaves such sectors if they were not written yet. ``size`` is the batch size in

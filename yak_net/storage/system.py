@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import re
+import resource
 import sys
 import threading
 import time
@@ -46,6 +47,12 @@ else:
     def sync_data(fd: int) -> None:
         """Flush a file's bytes and size to the disk."""
         os.fdatasync(fd)
+
+
+def descriptor_limit() -> int:
+    """Return how many files this process may open."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1 << 20 if limit == resource.RLIM_INFINITY else limit
 
 
 class _Spare:

@@ -7,11 +7,14 @@ cache exceeds ``bytes_max``, it evicts the oldest written batches; reads of thos
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from yak_core.batch import Batch, stamped, with_data
 from yak_core.contract.effects import AppendLog, TruncateLog
 from yak_core.ids import NO_EPOCH, Offset
+
+OnRead: TypeAlias = Callable[[tuple[Batch, ...]], None]
 
 _EVICTED = Batch(0, NO_EPOCH, 0, -1, -1, -1, -1, 0, 0, b"")
 
@@ -122,6 +125,20 @@ class Tail:
                 break
             last += 1
         return tuple(self._batches[first:last])
+
+
+class PendingRead:
+    """A pending read of the file: its arguments, the part in memory, and later truncations."""
+
+    def __init__(self, start: Offset, end_max: Offset, bytes_max: int, done: OnRead) -> None:
+        self.start = start
+        self.end_max = end_max
+        self.bytes_max = bytes_max
+        self.done = done
+        self.limit: Offset = 0
+        self.tail: tuple[Batch, ...] = ()
+        self.truncated_to: Offset | None = None
+        self.truncations_done = 0
 
 
 def positioned(batch: Batch) -> Batch:

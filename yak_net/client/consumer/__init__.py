@@ -14,15 +14,16 @@ import sys
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
-from yak_core.batch import Batch, BatchError, Headers, records
+from yak_core.batch import Batch, BatchError, columns
 from yak_core.clients.consumer import build_consumer
 from yak_core.config import ConsumerConfig
 from yak_core.contract.client_calls import ClientResult, Poll, PollResult, Seek
 from yak_core.errors import ErrorCode
 from yak_core.ids import NodeId, Offset
 from yak_net.client.base import Client
+from yak_net.client.consumer.records import ConsumerRecord, consumer_records
 from yak_net.client.errors import (
     IllegalStateError,
     RequestTimedOutError,
@@ -48,17 +49,6 @@ EARLIEST: Final = -2
 RESETS: Final = {"latest": LATEST, "earliest": EARLIEST}
 PAUSE_S: Final = 0.02
 """Pause after a poll that returned at once without records: the broker has too many readers."""
-
-
-class ConsumerRecord(NamedTuple):
-    """One record. ``timestamp`` is in ms, -1 if the producer set none."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    leader_epoch: int
 
 
 class Consumer(Client):
@@ -206,7 +196,11 @@ class Consumer(Client):
         wanted = sys.maxsize if max_records is None else max_records
         while len(self._records) < wanted and self._decode_fetched():
             continue
-        found = [self._records.popleft() for _ in range(min(wanted, len(self._records)))]
+        if wanted >= len(self._records):
+            found = list(self._records)
+            self._records.clear()
+        else:
+            found = [self._records.popleft() for _ in range(wanted)]
         self._position = found[-1].offset + 1
         return found
 
@@ -363,20 +357,15 @@ class Consumer(Client):
 
     def _decode(self, batch: Batch) -> None:
         """Make the records of a batch from the position on available, up to an unreadable one."""
-        position, epoch, available = self._position, batch.epoch, self._records
         try:
-            for record in records(batch):
-                if record.offset >= position:
-                    available.append(
-                        ConsumerRecord(
-                            record.offset,
-                            record.timestamp_ms,
-                            record.key,
-                            record.value,
-                            record.headers,
-                            epoch,
-                        )
-                    )
+            found = columns(batch)
         except BatchError as error:
-            self._unreadable = unreadable_error(error, batch.end)
-            self._unreadable.__cause__ = error
+            self._set_unreadable(batch, error)
+            return
+        self._records.extend(consumer_records(batch, found, self._position))
+        if found.error is not None:
+            self._set_unreadable(batch, found.error)
+
+    def _set_unreadable(self, batch: Batch, error: BatchError) -> None:
+        self._unreadable = unreadable_error(error, batch.end)
+        self._unreadable.__cause__ = error

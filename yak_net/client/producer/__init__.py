@@ -18,7 +18,7 @@ from time import time_ns
 from typing import Final
 
 from yak_core.batch import BATCH_BYTES_MAX, HEADER_BYTES, Builder, Headers, RecordTooLarge
-from yak_core.clients.producer import build_producer
+from yak_core.clients.producer import build_producer_on_connections
 from yak_core.config import ProducerConfig
 from yak_core.contract.client_calls import ClientResult, SendBatch, SendResult
 from yak_core.errors import ErrorCode, Outcome
@@ -140,17 +140,18 @@ class Producer(Client):
         def config(brokers: tuple[NodeId, ...]) -> ProducerConfig:
             return replace(self._config, brokers=brokers)
 
-        runtime = self._make_runtime(self._name, build_producer, config, self._servers)
+        build = build_producer_on_connections  # a connection delivers each request at most once
+        runtime = self._make_runtime(self._name, build, config, self._servers)
         await open_runtime(runtime, self._bootstrap_timeout_ms)
         self._own(runtime)
 
     async def stop(self, timeout_ms: int | None = None) -> None:
         """Flush, for up to ``timeout_ms``, and stop.
 
-        Records that are unresolved then get an outcome: NOT_WRITTEN if no byte of them was sent,
-        else UNKNOWN. Without ``timeout_ms`` this takes up to ``delivery_timeout_ms``, the limit of
-        a record. A cancelled call does not wait for the records, and stops the producer, too.
-        Raises IllegalStateError on another event loop.
+        Records that are unresolved then get an outcome: NOT_WRITTEN if no byte of them was sent, or
+        if a broker refused each request with them, else UNKNOWN. Without ``timeout_ms`` this takes
+        up to ``delivery_timeout_ms``, the limit of a record. A cancelled call does not wait for the
+        records, and stops the producer, too. Raises IllegalStateError on another event loop.
         """
         self._check_loop()
         self._stopped = True

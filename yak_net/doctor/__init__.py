@@ -1,0 +1,1 @@
+"""The command ``yak doctor``: find what is wrong in a set-up, before or while it runs."""

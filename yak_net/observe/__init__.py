@@ -1,0 +1,1 @@
+"""Commands that show a running cluster: ``yak describe`` and ``yak offsets``."""
