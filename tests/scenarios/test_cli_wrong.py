@@ -176,8 +176,8 @@ def test_other_files_are_refused_as_traces() -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("raise RuntimeError('a hole')", "RuntimeError: a hole"),
-        ("sys.exit(0)", "SystemExit: 0"),
+        ("raise RuntimeError('a hole')", r"RuntimeError at script\.py:\d+: a hole"),
+        ("sys.exit(0)", r"SystemExit at script\.py:\d+: 0"),
         ("world.fill_disk(world.leader); world.producer(values=1); yield world.sleep(seconds(1))",
          "NoHalt .*n1"),
     ],
