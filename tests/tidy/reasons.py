@@ -61,9 +61,7 @@ PASSED_ON: Final = {
     "yak_net/cluster/supervisor.py": ("str(error)",),
     "yak_net/metadata/redis_store.py": ("str(reason)",),
     "yak_net/runtime/backend.py": ("effect.reason", "reason"),
-    "yak_net/storage/disk.py": (
-        "f'{self._log.path}: {error}'", "read", "reason", *2 * ("self._write_failure(error)",)
-    ),
+    "yak_net/storage/disk.py": ("f'{self._log.path}: {error}'", "read", "reason"),
     "yak_net/storage/folder.py": (
         "_unusable(path, error)",
         "_unusable(path, error)",
