@@ -20,6 +20,7 @@ from yak_net.runtime.standard_streams import guarded
 COMMANDS = {
     "demo": ("", "", "Show a leader failover, simulated and with real brokers."),
     "sim": ("yak_sim.cli", "sim", "List, run and replay scenarios in the simulator."),
+    "scenario": ("yak_sim.cli_scenario", "scenario_group", "Begin a scenario of your own."),
     "broker": ("yak_net.cli", "broker", "Run one broker in this process."),
     "cluster": ("yak_net.cluster.cli", "cluster", "Run a cluster of brokers on this machine."),
     "produce": ("yak_net.client.cli", "produce", "Send messages or lines as records."),
@@ -190,10 +191,11 @@ def bench_command() -> click.Command:
 def demo_command() -> click.Command:
     """Return the command ``yak demo``: a failover of simulated brokers, then of real brokers."""
     from yak_sim import cli
+    from yak_sim.cli_common import HELP
     from yak_sim.demo import TAMPERINGS, lines_of, run_simulated
     from yak_sim.run.catalog import Catalog
 
-    @click.command("demo", context_settings=cli.HELP)
+    @click.command("demo", context_settings=HELP)
     @cli.INPUT_OPTION
     @cli.OUT_OPTION
     @cli.SEED_OPTION
@@ -295,7 +297,7 @@ def main(ctx: click.Context) -> None:
 
     Exit codes: 0 success, 1 failure, 2 usage or input, 3 unknown, 130 interrupted.
     """
-    if ctx.invoked_subcommand == "sim":
+    if ctx.invoked_subcommand in ("sim", "scenario"):
         from yak_sim.run.catalog import Catalog
 
         ctx.obj = Catalog()

@@ -42,6 +42,7 @@ from benchmarks.naive_sim import NaiveSimulator
 from yak_core.trace.reader import encode_trace
 from yak_core.trace.recorder import Trace
 from yak_sim import DiskSpec, Limits, Script, Topology, World
+from yak_sim import seconds as duration
 
 RECORD: Final = b"x" * 100
 RATE_PER_S: Final = 100
@@ -85,10 +86,10 @@ def run(setup: Setup) -> World:
         world.engine.shared.recorder = None
 
     def script() -> Script:
-        yield from world.until_ready()
+        yield world.until_ready()
         for _ in range(setup.producers):
             world.producer(acks="all", rate_per_s=RATE_PER_S, values=repeat(RECORD))
-        yield world.sleep(seconds=setup.seconds)
+        yield world.sleep(duration(setup.seconds))
 
     world.loop.run(script())
     expected = RATE_PER_S * setup.seconds

@@ -57,16 +57,16 @@ RATE_PER_S = 20
 @scenario(seed=1, brokers=3)
 def first_plot(world: World, *, delay_ms: int = 500) -> Script:
     """One follower receives each record late."""
-    yield from world.until_ready()
+    yield world.until_ready()
     leader = str(world.leader)
     delayed = next(node for node in reversed(world.brokers) if node != leader)
     # acks="1": a record is acknowledged when the leader has it (lesson 3 shows the risk).
     producer = world.producer(rate_per_s=RATE_PER_S, acks="1")
     consumer = world.consumer()
-    yield world.sleep(seconds=1)
+    yield world.sleep(seconds(1))
 
     slow = world.slow_link(leader, delayed, delay_us=millis(delay_ms))
-    yield world.sleep(seconds=1.4)
+    yield world.sleep(seconds(1.4))
     world.tell("time of the table below")
     for node in world.brokers:
         world.figure(f"LEO of {node}", world.broker(node).leo)
@@ -75,7 +75,7 @@ def first_plot(world: World, *, delay_ms: int = 500) -> Script:
     world.figure("gap", world.broker(leader).leo - world.broker(leader).hw)
 
     world.heal(slow)
-    yield world.sleep(seconds=1)
+    yield world.sleep(seconds(1))
     producer.stop()
     yield world.until(lambda: producer.finished, within=seconds(5))
     yield world.until_converged()

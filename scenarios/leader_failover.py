@@ -33,7 +33,7 @@ def leader_failover(world: World) -> Script:
     """A leader crashes with committed, unreplicated and unflushed records in its log."""
     lines = world.values or tuple(b"line %d" % number for number in range(DEFAULT_RECORDS))
     size = batch_size(lines)
-    yield from world.until_ready()
+    yield world.until_ready()
     old = OldLeader(str(world.leader))
     producer = world.producer(rate_per_s=BATCHES_PER_S * size, values=lines, batch=size, hold=True)
     consumer = world.consumer()
@@ -142,7 +142,7 @@ def crash_and_elect(world: World, old: OldLeader, producer: SimProducer) -> Scri
 
 def restart_old_leader(world: World, old: OldLeader, producer: SimProducer) -> Script:
     """Restart the old leader with the contents of its disk, and wait for convergence."""
-    yield world.sleep(seconds=1)
+    yield world.sleep(seconds(1))
     log_end = world.broker(old.node).leo
     world.expect.that(
         f"The {old.written - old.flushed} unflushed records are lost in the crash",

@@ -15,7 +15,7 @@ RATE_PER_S = 40
 @scenario(seed=7, brokers=3)
 def slow_follower(world: World) -> Script:
     """A slow follower is removed from the ISR, the HW advances, and the follower rejoins."""
-    yield from world.until_ready()
+    yield world.until_ready()
     leader = world.leader
     assert leader is not None
     slow = next(node for node in reversed(world.brokers) if node != leader)
@@ -30,9 +30,9 @@ def slow_follower(world: World) -> Script:
     world.expect.isr_is(world.brokers)
 
     fault = world.slow_link(leader, slow, delay_us=seconds(3))
-    yield world.sleep(seconds=0.5)
+    yield world.sleep(seconds(0.5))
     hw_before = world.broker(leader).hw
-    yield world.sleep(seconds=1)
+    yield world.sleep(seconds(1))
     view = world.broker(leader)
     world.expect.that(
         "The high watermark does not advance while the slow follower is in the ISR",
@@ -44,7 +44,7 @@ def slow_follower(world: World) -> Script:
         lambda: world.isr == rest, within=seconds(6), what=f"{slow} has left the ISR"
     )
     shrunk_at = world.now_us
-    yield world.sleep(seconds=1)
+    yield world.sleep(seconds(1))
     world.expect.isr_is(rest)
     world.expect.hw_at_least(hw_before + RATE_PER_S // 2)
 

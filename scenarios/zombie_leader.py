@@ -26,7 +26,7 @@ RECORDS = 80
 @scenario(seed=7, brokers=3)
 def zombie_leader(world: World) -> Script:
     """A partitioned leader serves its clients, cannot commit, and is fenced after the partition."""
-    yield from world.until_ready()
+    yield world.until_ready()
     zombie = world.leader
     assert zombie is not None
     lines = world.values or tuple(b"record %d" % number for number in range(RECORDS))
@@ -52,7 +52,7 @@ def zombie_leader(world: World) -> Script:
     new_leader = world.leader
     # A client that knows only the old leader can still send to it.
     late_producer = world.producer(values=[b"to the zombie"], rate_per_s=1, first=zombie)
-    yield world.sleep(seconds=2)
+    yield world.sleep(seconds(2))
     view = world.broker(zombie)
     world.expect.that(
         f"{zombie} still acts as leader of epoch {epoch}",

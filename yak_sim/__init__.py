@@ -9,9 +9,9 @@ that no acknowledged record is lost, writes the run to a folder and replays it::
 
     @scenario(seed=7, brokers=3)
     def leader_crash(world: World) -> Script:
-        yield from world.until_ready()
+        yield world.until_ready()
         producer = world.producer(values=[b"a", b"b", b"c"], rate_per_s=1)
-        yield world.sleep(seconds=1)
+        yield world.sleep(seconds(1))
         world.crash(str(world.leader))
         yield world.until(
             lambda: producer.finished, within=seconds(60), what="every batch is resolved"

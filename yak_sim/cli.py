@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from yak_sim.run.catalog import Catalog, ScenarioNotFound
+from yak_sim.cli_common import HELP, SEED_MAX, CommandFailed, CommandLineError, load
+from yak_sim.cli_sweep import sweep_command
+from yak_sim.run.catalog import Catalog
 
 if TYPE_CHECKING:
     from yak_sim.run.scenario import Scenario
     from yak_sim.run.verdict import RunResult
     from yak_sim.world.narrative import Line
 
-SEED_MAX = (1 << 63) - 1
 LINE_BYTES_MAX: Final = 1_000_000
 """Maximum length of an input line in bytes: line and headers must fit into a batch of 1 MiB."""
 
@@ -36,27 +37,6 @@ GRACE_S: Final = 1.0
 EXIT_CODES = {True: 0, False: 1, "unknown": 3}
 EXIT_INTERRUPTED: Final = 130
 INTERRUPTED: Final = "interrupted"
-HELP = {"help_option_names": ["-h", "--help"]}
-
-
-class CommandLineError(click.ClickException):
-    """The command line or an input is invalid: one line on stderr, exit code 2."""
-
-    exit_code = 2
-
-
-class CommandFailed(click.ClickException):
-    """A command failed: one line on stderr, exit code 1."""
-
-    exit_code = 1
-
-
-def load(catalog: Catalog, reference: str) -> Scenario:
-    """Load a scenario of the catalog or of a file. Raise CommandLineError."""
-    try:
-        return catalog.load(reference)
-    except ScenarioNotFound as error:
-        raise CommandLineError(str(error)) from error
 
 
 def _parsed(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
@@ -95,13 +75,18 @@ def sim() -> None:
     """List, run and replay scenarios in the simulator; check digests."""
 
 
-@sim.command("list")
+@sim.command("list", short_help="List the scenarios and their settings.")
 @click.pass_obj
 def list_command(catalog: Catalog) -> None:
-    """Print the name and description of each scenario."""
+    """Print each scenario with its description and its own settings."""
     for name in catalog.names():
         scenario = load(catalog, name)
         click.echo(f"{name:<18}{scenario.text.splitlines()[0] if scenario.text else ''}")
+        for parameter, default in scenario.parameters.items():
+            click.echo(f"{'':<18}--set {parameter}={default}")
+
+
+sim.add_command(sweep_command)
 
 
 SEED_OPTION = click.option(
@@ -161,7 +146,7 @@ def _run(
 ) -> NoReturn:
     values = None if input_path is None else read_lines(input_path)
     seed = scenario.seed if seed is None else seed
-    make_folder(out, scenario.name, seed)
+    make_folder(out, scenario, seed, settings)
     result = run_and_narrate(scenario, seed, values, settings, timeout)
     command = ["yak", "sim", "run", reference, "--seed", str(seed)]
     command += [] if input_path is None else ["--input", input_path]
@@ -173,9 +158,16 @@ def _run(
     sys.exit(exit_code(result))
 
 
-def make_folder(out: str, name: str, seed: int) -> None:
+def make_folder(out: str, scenario: Scenario, seed: int, settings: dict[str, str]) -> None:
     """Create the run folder before the run. Raise CommandLineError if it is not writable."""
-    folder = Path(out, name, str(seed))
+    from yak_sim.run.run_folder import folder_name
+    from yak_sim.run.scenario import SettingError, given_settings
+
+    try:
+        name = folder_name(seed, given_settings(scenario, settings))
+    except SettingError as error:
+        raise CommandLineError(str(error)) from error
+    folder = Path(out, scenario.name, name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -14,13 +14,13 @@ import click
 
 from yak_sim.cli import (
     exit_code,
-    load,
     make_folder,
     print_verdict,
     read_lines,
     run_and_narrate,
     save_run,
 )
+from yak_sim.cli_common import load
 from yak_sim.run.catalog import Catalog
 from yak_sim.world.expect import Expectation
 
@@ -59,7 +59,7 @@ def run_simulated(
     and unflushed records. ``command`` is the command that repeats the run.
     """
     scenario = load(catalog, SCENARIO)
-    make_folder(out, scenario.name, scenario.seed if seed is None else seed)
+    make_folder(out, scenario, scenario.seed if seed is None else seed, {})
     click.echo(f"{counted(len(lines), 'line')}, 3 simulated brokers, one failover")
     result = run_and_narrate(scenario, seed, lines, {})
     readers = result.world.consumers

@@ -20,7 +20,7 @@ Edit = Callable[[dict[str, Any]], None]
 @scenario(seed=3)
 def short_story(world: World) -> Script:
     """Produce a few records and read them."""
-    yield from world.until_ready()
+    yield world.until_ready()
     world.producer(values=4, rate_per_s=100)
     consumer = world.consumer()
     yield world.until(

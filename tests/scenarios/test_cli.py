@@ -145,7 +145,7 @@ def test_the_replay_line_repeats_the_run() -> None:
     settings = ["--set", "min_isr=1", "--set", "brokers=4", "--input", "my lines.txt"]
     ran = sim_run("zombie_leader", "--seed", "5", *settings)
     assert ran.exit_code == 0, ran.output
-    lines = Path("out/zombie_leader/5/replay.txt").read_text(encoding="utf-8").splitlines()
+    lines = Path("out/zombie_leader/latest/replay.txt").read_text(encoding="utf-8").splitlines()
     assert lines[1:] == [f"# {line}" for line in ran.stdout.splitlines()[-2:]]
     again = CliRunner().invoke(main, shlex.split(lines[0])[1:])
     assert (again.exit_code, again.stdout) == (0, ran.stdout)

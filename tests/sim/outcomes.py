@@ -80,9 +80,9 @@ def trouble(world: World, point: Point, copies: bool) -> Iterator[simpy.Event]:
     for number in range(ACTIVE):
         world.producers[(first + number) % PRODUCERS].send(1 + point.pick(80))
     for _ in range(1 + point.pick(4)):
-        yield world.sleep(seconds=point.between(20, 600) / 1_000)
+        yield world.sleep(seconds(point.between(20, 600) / 1_000))
         fault(world, point, copies)
-    yield world.sleep(seconds=point.between(100, 4_000) / 1_000)
+    yield world.sleep(seconds(point.between(100, 4_000) / 1_000))
 
 
 def forgetting(world: World, point: Point) -> Iterator[simpy.Event]:
@@ -91,10 +91,10 @@ def forgetting(world: World, point: Point) -> Iterator[simpy.Event]:
     others = [producer for producer in world.producers if producer is not first]
     first.send(1)
     yield world.until(lambda: not first.outstanding, within=seconds(60), what="its first ack")
-    yield world.sleep(seconds=1)  # no copy of sequence 0 is in flight
+    yield world.sleep(seconds(1))  # no copy of sequence 0 is in flight
     lose_responses(world, point, first.node_id)
     first.send(1 + point.pick(5))
-    yield world.sleep(seconds=point.between(PAUSES_WITHIN_MS + 1, 300) / 1_000)
+    yield world.sleep(seconds(point.between(PAUSES_WITHIN_MS + 1, 300) / 1_000))
     if point.happens((1, 4)) and world.leader is not None:
         world.crash(world.leader, for_us=point.between(millis(50), millis(500)))
     begin = point.pick(len(others))
@@ -119,7 +119,7 @@ def lose_responses(world: World, point: Point, producer: str) -> None:
         world.disturb(BROKERS, producer, loss=(3, 4))
     else:
         at_us = world.now_us + point.between(0, millis(PAUSES_WITHIN_MS))
-        world.faults.at(at_us, lambda: world.pause(producer))
+        world.call_at(at_us, lambda: world.pause(producer))
 
 
 def one_round(world: World, point: Point, copies: bool) -> Iterator[simpy.Event]:
@@ -137,7 +137,7 @@ def one_round(world: World, point: Point, copies: bool) -> Iterator[simpy.Event]
         what="all producers have sent the batches of the round",
     )
     yield world.until_converged(within=seconds(60))
-    yield world.sleep(seconds=SETTLES_US / 1e6)
+    yield world.sleep(SETTLES_US)
 
 
 def draw(seed: int, copies: bool) -> Scenario:
@@ -145,7 +145,7 @@ def draw(seed: int, copies: bool) -> Scenario:
     point = RandomChoices(seed).at("outcomes", "cluster")
 
     def outcomes(world: World) -> Script:
-        yield from world.until_ready()
+        yield world.until_ready()
         for number in range(PRODUCERS):
             more = seconds(10) if number == PATIENT else 0
             chosen = client_limits | {"delivery_timeout_us": delivery_us + more}

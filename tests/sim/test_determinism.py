@@ -35,13 +35,13 @@ def test_without_a_decision_a_run_is_benign() -> None:
 def through_the_store(world: World) -> Script:
     """Run elections, ISR changes and lost answers."""
     world.producer(rate_per_s=20)
-    yield from world.until_ready()
+    yield world.until_ready()
     old = str(world.leader)
     world.crash(old, for_us=seconds(2))
     yield world.until(lambda: world.leader is not None, within=seconds(10))
     world.lose_store_replies(str(world.leader), 2, calls="cas")
     world.store_outage(for_us=seconds(1))
-    yield world.sleep(seconds=5)
+    yield world.sleep(seconds(5))
     world.producers[0].stop()
     world.heal_everything()
     yield world.until_converged()

@@ -5,6 +5,9 @@ Method: short scenarios on the real brokers, all invariants on.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+
 import pytest
 
 from tests.sim.short_runs import run
@@ -17,7 +20,7 @@ def test_faults_are_recorded_in_the_form_of_a_plan() -> None:
     """Goal: a run can be reported, plotted and repeated. Method: each fault once; its fields."""
 
     def script(world: World) -> Script:
-        yield from world.until_ready()
+        yield world.until_ready()
         one, two, three = world.brokers
         world.crash(one, lose="torn", for_us=300_000)
         world.pause(two, for_us=200_000)
@@ -33,9 +36,9 @@ def test_faults_are_recorded_in_the_form_of_a_plan() -> None:
         world.fill_disk(two, for_us=1_000)
         world.reset(two, three)
         world.heal(disconnect)
-        yield world.sleep(seconds=0.4)
+        yield world.sleep(seconds(0.4))
         world.stop(three, for_us=100_000)
-        yield world.sleep(seconds=2)
+        yield world.sleep(seconds(2))
         world.heal_everything()
         yield world.until_converged()
 
@@ -66,13 +69,13 @@ def test_a_plan_does_what_a_script_would() -> None:
         if planned:
             world.follow(PLAN)
         else:
-            yield world.at(seconds=1)
+            yield world.at(seconds(1))
             world.crash("n1", lose="some", for_us=seconds(4))
-            yield world.at(seconds=2)
+            yield world.at(seconds(2))
             world.disconnect(("n2",), ("n3", "store"), for_us=seconds(1))
-            yield world.at(seconds=2.5)
+            yield world.at(seconds(2.5))
             world.pause("n3", for_us=seconds(1))
-        yield world.at(seconds=8)
+        yield world.at(seconds(8))
         world.heal_everything()
         yield world.until_converged()
 
@@ -81,13 +84,42 @@ def test_a_plan_does_what_a_script_would() -> None:
     assert [line.text for line in by_hand.narrative] == [line.text for line in by_plan.narrative]
 
 
-def test_every_fault_is_a_method_of_a_world() -> None:
-    """Goal: World has all faults. Method: compare the two classes."""
-    internal = {"at", "on_crash_within_step", "on_exit"}
+def test_every_fault_is_a_documented_method_of_a_world() -> None:
+    """Method: the docstrings and signatures that ``help(World)`` shows."""
+    assert issubclass(World, Faults)
     for name, method in vars(Faults).items():
-        if not name.startswith("_") and name not in internal:
-            assert vars(World)[name].__doc__ == method.__doc__, name
+        if not name.startswith("_"):
+            assert getattr(World, name) is method, name
             assert method.__doc__, name
+    assert "node" in inspect.signature(World.crash).parameters
+
+
+def _floats(world: World) -> dict[str, Callable[[], object]]:
+    return {
+        "at": lambda: world.at(1.5),  # type: ignore[arg-type]
+        "sleep": lambda: world.sleep(0.5),  # type: ignore[arg-type]
+        "until": lambda: world.until(bool, within=0.01),  # type: ignore[arg-type]
+        "until_back": lambda: world.until_back("n1", within=1.0),  # type: ignore[arg-type]
+        "crash": lambda: world.crash("n1", for_us=1.0),  # type: ignore[arg-type]
+        "stop": lambda: world.stop("n1", deadline_us=1.0),  # type: ignore[arg-type]
+        "slow_link": lambda: world.slow_link("n1", "n2", delay_us=0.2),  # type: ignore[arg-type]
+        "stall_disk": lambda: world.stall_disk("n1", for_us=0.5),  # type: ignore[arg-type]
+        "crash_within_step": lambda: world.crash_within_step("n1", 1, for_us=0.5),  # type: ignore[arg-type]
+    }
+
+
+@pytest.mark.parametrize("name", list(_floats(World())))
+def test_a_float_is_no_duration(name: str) -> None:
+    """Goal: seconds are not taken for microseconds, and no fault is left half done."""
+
+    def script(world: World) -> Script:
+        yield world.until_ready()
+        with pytest.raises(TypeError, match=r"microseconds.*seconds\(0.5\)"):
+            _floats(world)[name]()
+        assert world.running == world.brokers
+        assert not world.trace.faults
+
+    run(script)
 
 
 PLAN = (
@@ -102,7 +134,7 @@ def test_a_plan_may_target_the_leader() -> None:
 
     def script(world: World) -> Script:
         world.follow([Fault(seconds(at), "crash", "leader", seconds(1)) for at in (1, 6)])
-        yield world.at(seconds=12)
+        yield world.at(seconds(12))
         yield world.until_converged()
 
     result = run(script)
@@ -124,7 +156,7 @@ def test_an_invalid_plan_is_refused(fault: Fault, reason: str) -> None:
 
     def script(world: World) -> Script:
         world.follow([fault])
-        yield world.at(seconds=1)
+        yield world.at(seconds(1))
 
     result = run_scenario(scenario()(script))
     assert result.valid is False
@@ -136,9 +168,9 @@ def test_peer_lost_events_are_a_setting() -> None:
     """Method: run with and without; look for the events in the trace."""
 
     def script(world: World) -> Script:
-        yield from world.until_ready()
+        yield world.until_ready()
         world.crash("n3", for_us=seconds(1))
-        yield world.sleep(seconds=3)
+        yield world.sleep(seconds(3))
 
     for peer_lost in ("true", "false"):
         events = {type(step.event).__name__ for step in run(script, peer_lost=peer_lost).trace}

@@ -21,7 +21,7 @@ import pytest
 from tests.sim.plot_samples import Tale, failover
 from yak_core.contract.events import PeerLost, TimerFired
 from yak_core.trace.reader import TraceError, digest_of
-from yak_sim import RunResult, Script, World, run_scenario, scenario
+from yak_sim import RunResult, Script, World, run_scenario, scenario, seconds
 from yak_sim.run import run_folder as runfolder
 from yak_sim.run.run_folder import (
     FILES,
@@ -47,7 +47,7 @@ def one_row() -> History:
 
 def tiny(world: World) -> Script:
     """A scenario that lasts a millisecond."""
-    yield world.sleep(seconds=0.001)
+    yield world.sleep(seconds(0.001))
     world.expect.that("Order is kept", True, expected="", happened="")
 
 

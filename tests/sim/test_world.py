@@ -6,6 +6,7 @@ Method: short scenarios on the real brokers, all invariants on.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ def test_the_leader_is_the_running_one_of_the_highest_epoch() -> None:
     """Goal: a deposed leader does not count. Method: isolate it, wait, crash the new one."""
 
     def script(world: World) -> Script:
-        yield from world.until_ready()
+        yield world.until_ready()
         old = str(world.leader)
         world.isolate(old)
         yield world.until(lambda: world.leader not in (None, old), within=seconds(10))
@@ -75,7 +76,7 @@ def test_a_condition_is_checked_after_every_event() -> None:
     """Method: a state that lasts microseconds."""
 
     def script(world: World) -> Script:
-        yield from world.until_ready()
+        yield world.until_ready()
         leader = str(world.leader)
 
         def ends() -> tuple[int, int]:
@@ -119,14 +120,14 @@ def test_a_condition_that_raises_is_an_error_of_the_script() -> None:
     """Goal: no violation is reported. Method: an unknown broker in the condition."""
 
     def script(world: World) -> Script:
-        yield from world.until_ready()
+        yield world.until_ready()
         world.crash("n2", for_us=seconds(1))
         yield world.until(lambda: world.now_us > seconds(1) and world.broker("n9").hw > 0)
 
     result = run_scenario(scenario()(script))
     assert result.valid is False
     assert not result.violations
-    assert "KeyError: 'n9'" in result.reason
+    assert re.search(r"ValueError at test_world.py:\d+: .*'n9'", result.reason)
 
 
 def test_at_and_sleep() -> None:
@@ -134,11 +135,11 @@ def test_at_and_sleep() -> None:
     times: list[int] = []
 
     def script(world: World) -> Script:
-        yield world.at(seconds=1.5)
+        yield world.at(seconds(1.5))
         times.append(world.now_us)
-        yield world.sleep(seconds=0.25)
+        yield world.sleep(seconds(0.25))
         times.append(world.now_us)
-        yield world.at(seconds=1)
+        yield world.at(seconds(1))
         times.append(world.now_us)
 
     run(script)
@@ -150,7 +151,7 @@ def test_narrative_lines_are_delivered_during_the_run() -> None:
     lines: list[Line] = []
 
     def script(world: World) -> Script:
-        yield from world.until_ready()
+        yield world.until_ready()
         old = str(world.leader)
         world.crash(old)
         yield world.until(lambda: world.leader is not None, within=seconds(10))
@@ -176,7 +177,7 @@ def test_a_halt_fails_the_run_unless_it_was_expected() -> None:
 
     @scenario()
     def script(world: World, *, expected: str = "") -> Script:
-        yield from world.until_ready()
+        yield world.until_ready()
         leader = str(world.leader)
         other = next(node for node in world.brokers if node != leader)
         if expected:
@@ -185,7 +186,7 @@ def test_a_halt_fails_the_run_unless_it_was_expected() -> None:
         world.producer(values=1)
         yield world.until(lambda: leader in world.halts, within=seconds(5))
         assert "no space" in world.halts[leader]
-        yield world.sleep(seconds=1)
+        yield world.sleep(seconds(1))
 
     result = run_scenario(script, settings={"expected": "leader"})
     assert result.valid is True, result.reason
@@ -276,9 +277,9 @@ def test_observers_see_steps_states_and_crashes() -> None:
             raise AssertionError(node)
 
     def script(world: World) -> Script:
-        yield from world.until_ready()
+        yield world.until_ready()
         world.crash("n2", for_us=seconds(1))
-        yield world.sleep(seconds=3)
+        yield world.sleep(seconds(3))
 
     counter = Counter()
     described: Scenario = scenario()(script)

@@ -59,6 +59,10 @@ def imported(source: Source) -> Iterator[tuple[int, str, str]]:
                 yield node.lineno, module, alias.name
 
 
+OF_EXTRAS = {"yak_sim/testing.py": frozenset({"hypothesis"})}
+"""Modules that need an extra, and its packages; nothing else imports them."""
+
+
 @cache
 def declared() -> set[str]:
     """Return the modules of the declared dependencies."""
@@ -72,6 +76,7 @@ def arrows(source: Source) -> list[str]:
     allowed = MAY_IMPORT.get(source.top)
     if allowed is None or not source.is_python:
         return []
+    allowed = allowed | OF_EXTRAS.get(source.name, frozenset())
     known = allowed | set(sys.stdlib_module_names) | (declared() if source.top != "yak" else set())
     return [
         f"{source.name}:{line}: {source.top} must not import {module}"

@@ -20,8 +20,8 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
         *("broker", "invariants", "trace", "manual", "__init__"),
     ),
     "yak_sim": (
-        *("physics", "world", "plot", "run", "search"),
-        *("cli", "demo", "script", "__init__"),
+        *("physics", "world", "plot", "run", "search", "testing"),
+        *("cli_common", "cli_sweep", "cli_scenario", "cli", "demo", "script", "__init__"),
     ),
     "yak_net": (
         *("compression", "storage", "metadata", "runtime", "metrics", "http", "client", "broker"),

@@ -28,6 +28,22 @@ def millis(value: float) -> Micros:
     return round(value * 1_000)
 
 
+def check_micros(name: str, value: object) -> Micros:
+    """Return ``value`` if it is a duration: whole microseconds, 0 or more.
+
+    Raise TypeError for a float, which is most likely a number of seconds, and ValueError for a
+    negative number.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(
+            f"{name} must be whole microseconds, got {value!r}"
+            "; write seconds(0.5) or millis(20)"
+        )
+    if value < 0:
+        raise ValueError(f"{name} must not be negative, got {value}")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class LinkSpec:
     """The properties of a link in one direction.

@@ -1,5 +1,8 @@
 """The run folder ``OUT/<scenario>/<seed>/``: writes and reads its files.
 
+A run with other settings than the scenario's own has a folder of its own: its name is the seed and
+the settings, as in ``7,min_isr=1``.
+
 A file gets its name only when it is complete, and the files of an earlier run are deleted. A
 partial file after a failure has the suffix ``.part``. docs/formats.md describes the formats.
 """
@@ -12,16 +15,18 @@ import os
 import re
 import shlex
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from yak_core.encoding.json_scalars import Mismatch
 from yak_core.trace.reader import decode_trace, digest_of_file, encode_trace
 from yak_core.trace.recorder import Trace
-from yak_sim.run.verdict import RunResult
+from yak_sim.world.expect import Expectation
+from yak_sim.world.history import History
 
 SCHEMA: Final = 2
 RENAMED: Final = {"claims": "expectations"}
@@ -43,7 +48,35 @@ HISTORY_FIELDS: Final = (
 )
 VERDICT_FIELDS: Final = ("scenario", "seed", "valid", "digest", "violations", "goals", "figures")
 
+_SETTINGS_MAX: Final = 80
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+class Saved(Protocol):
+    """What a run folder contains; see :class:`yak_sim.run.verdict.RunResult`."""
+
+    @property
+    def scenario(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def settings(self) -> Mapping[str, int | str | bool]: ...
+    @property
+    def valid(self) -> bool | str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def violations(self) -> Sequence[Mapping[str, str | int]]: ...
+    @property
+    def goals(self) -> Mapping[str, int]: ...
+    @property
+    def expectations(self) -> Sequence[Expectation]: ...
+    @property
+    def figures(self) -> Mapping[str, int]: ...
+    @property
+    def trace(self) -> Trace: ...
+    @property
+    def history(self) -> History: ...
 
 
 class OutputError(Exception):
@@ -54,7 +87,7 @@ class FormatError(ValueError):
     """A file does not have the expected format."""
 
 
-def write_run(result: RunResult, out: Path, command: Sequence[str]) -> Path:
+def write_run(result: Saved, out: Path, command: Sequence[str]) -> Path:
     """Write the folder of a run and return its path. ``command`` is the command of the run.
 
     If the link ``latest`` cannot be created, print a warning to stderr. Raise OutputError if a file
@@ -62,7 +95,7 @@ def write_run(result: RunResult, out: Path, command: Sequence[str]) -> Path:
     """
     if not _NAME.fullmatch(result.scenario):
         raise OutputError(f"the scenario name {result.scenario!r} is not a valid folder name")
-    folder = out / result.scenario / str(result.seed)
+    folder = out / result.scenario / folder_name(result.seed, result.settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in FILES:
@@ -80,6 +113,21 @@ def write_run(result: RunResult, out: Path, command: Sequence[str]) -> Path:
         what = "; ".join(sentence for sentence, _ in failures)
         raise OutputError(f"{what}; the other files are in {folder}") from failures[0][1]
     return folder
+
+
+def folder_name(seed: int, settings: Mapping[str, int | str | bool]) -> str:
+    """Return the name of the run folder of a seed and the settings of the run.
+
+    Characters that a file name should not have are replaced. A long name ends in a checksum of the
+    settings instead of all of them.
+    """
+    if not settings:
+        return str(seed)
+    text = ",".join(f"{name}={value}" for name, value in sorted(settings.items()))
+    name = re.sub(r"[^A-Za-z0-9_=,.-]", "_", text)
+    if name != text or len(name) > _SETTINGS_MAX:
+        name = f"{name[:_SETTINGS_MAX]}~{zlib.crc32(text.encode()):08x}"
+    return f"{seed},{name}"
 
 
 def read_trace(path: Path, *, incomplete: bool = False) -> Trace:
@@ -153,7 +201,7 @@ def _file(path: Path, name: str) -> Path:
 
 
 def _write_files(
-    result: RunResult, folder: Path, command: Sequence[str]
+    result: Saved, folder: Path, command: Sequence[str]
 ) -> list[tuple[str, Exception]]:
     """Write all files. Return (message, error) for each file whose content could not be created.
 
@@ -212,11 +260,12 @@ def _valid_text(valid: bool | str) -> str:
     return valid if isinstance(valid, str) else str(valid).lower()
 
 
-def _verdict(result: RunResult, digest: str | None) -> bytes:
+def _verdict(result: Saved, digest: str | None) -> bytes:
     verdict = {
         "schema": SCHEMA,
         "scenario": result.scenario,
         "seed": result.seed,
+        **({"settings": dict(result.settings)} if result.settings else {}),
         "valid": result.valid,
         "reason": result.reason,
         "digest": digest,

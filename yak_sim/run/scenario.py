@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 from yak_core.config import BrokerConfig, ConsumerConfig, ProducerConfig
@@ -18,9 +18,10 @@ from yak_core.invariants import InvariantViolated
 from yak_core.rules import Rules
 from yak_sim.physics.choices import Choices
 from yak_sim.physics.topology import Topology
+from yak_sim.run.mistakes import NeverStarted, check_calls, place_of
 from yak_sim.run.verdict import RunResult, Valid, Violation, violation_of
 from yak_sim.world.expect import ExpectationFailed
-from yak_sim.world.loop import LimitReached, Limits, Script, StopRun
+from yak_sim.world.loop import ForgottenYield, LimitReached, Limits, Script, StopRun
 from yak_sim.world.narrative import OnLine
 from yak_sim.world.observers import WorldObserver
 from yak_sim.world.world import World
@@ -141,11 +142,29 @@ def run_scenario(
     except (Exception, SystemExit) as raised:  # every exception is part of the result
         error = raised
     cpu_s = time.process_time() - began
-    return _result(scenario, seed, world, error, cpu_s)
+    result = _result(scenario, seed, world, error, cpu_s)
+    return replace(result, settings=given_settings(scenario, settings or {}))
+
+
+def given_settings(
+    scenario: Scenario, overrides: Mapping[str, Setting]
+) -> dict[str, Setting]:
+    """Return the settings of a run that differ from those of the scenario, converted.
+
+    Raise SettingError for an unknown name or an invalid value.
+    """
+    usual = _flat(_split_settings(scenario, {}))
+    used = _flat(_split_settings(scenario, overrides))
+    return {name: value for name, value in sorted(used.items()) if usual.get(name) != value}
+
+
+def _flat(settings: Iterable[Mapping[str, Setting]]) -> dict[str, Setting]:
+    return {name: value for part in settings for name, value in part.items()}
 
 
 def _script(scenario: Scenario, world: World, parameters: Mapping[str, Setting]) -> Script:
     """Return the scenario as a generator, also if its function contains no ``yield``."""
+    check_calls(scenario.function)
     generator = scenario.function(world, **parameters)
     if inspect.isgenerator(generator):
         yield from generator
@@ -157,6 +176,8 @@ def _result(
     violations: tuple[Violation, ...] = ()
     valid: Valid = True
     reason = ""
+    place = "" if error is None else place_of(error, scenario.function)
+    at = f" at {place}" if place else ""
     if isinstance(error, LimitReached):
         valid, reason = "unknown", str(error)
     elif isinstance(error, StopRun | InvariantViolated):
@@ -167,9 +188,14 @@ def _result(
             f"expected {violation['expected']}, found: {violation['happened']}"
         )
     elif isinstance(error, ExpectationFailed):
+        valid, reason = False, f"{error}{at and f' ({place})'}"
+    elif isinstance(error, ForgottenYield | NeverStarted):
         valid, reason = False, str(error)
     elif error is not None:
-        valid, reason = False, f"the scenario raised {type(error).__name__}: {error}"
+        valid, reason = False, f"the scenario raised {type(error).__name__}{at}: {error}"
+    forgotten = world.loop.forgotten()
+    if reason and forgotten and not isinstance(error, ForgottenYield):
+        reason = f"{reason}; also, {forgotten[0]}"
     return RunResult(
         scenario=scenario.name,
         seed=seed,

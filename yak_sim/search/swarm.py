@@ -9,26 +9,18 @@ flush=batch, and with flush=os any crash that loses nothing and one that may los
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from yak_core.ids import Micros
 from yak_core.rules import Rules
 from yak_core.trace.recorder import Fault
-from yak_sim.physics.choices import Choices, Point, RandomChoices
-from yak_sim.physics.kinds import Loss, StoreKind
-from yak_sim.physics.topology import (
-    STORE,
-    DiskSpec,
-    LinkSpec,
-    Topology,
-    broker_ids,
-    millis,
-    seconds,
-)
+from yak_sim.physics.choices import Choices, RandomChoices
+from yak_sim.physics.kinds import StoreKind
+from yak_sim.physics.topology import DiskSpec, LinkSpec, Topology, broker_ids, millis, seconds
 from yak_sim.run.scenario import Scenario, run_scenario
 from yak_sim.run.verdict import RunResult
+from yak_sim.search.fault_classes import KINDS, may_lose_records
 from yak_sim.world.loop import Limits, Script
 from yak_sim.world.plan import LEADER
 from yak_sim.world.world import World
@@ -87,7 +79,7 @@ def draw_swarm(choices: Choices) -> Swarm:
         ("election_stagger_us", millis(100)),
         ("replica_lag_us", millis(1_000)),
     )
-    classes = tuple(kind for kind in _KINDS if point.happens((1, 2)))
+    classes = tuple(kind for kind in KINDS if point.happens((1, 2)))
     return Swarm(
         seed=choices.seed,
         flush=flush,
@@ -132,13 +124,20 @@ def run_swarm(
 
 def _run_load_and_faults(world: World, swarm: Swarm) -> Script:
     """Run load and faults, then heal, wait for convergence and check."""
-    producers = [
+    for _ in range(swarm.producers):
         world.producer(rate_per_s=swarm.rate_per_s * swarm.batch, batch=swarm.batch)
-        for _ in range(swarm.producers)
-    ]
+    yield from follow_and_converge(world, swarm.plan)
+
+
+def follow_and_converge(world: World, plan: Iterable[Fault]) -> Script:
+    """Follow a plan until FAULTS_END, then heal everything, wait for convergence and check.
+
+    The producers of the world run until then. A consumer reads everything.
+    """
+    producers = world.producers
     consumer = world.consumer()
-    world.follow(swarm.plan)
-    yield world.at(seconds=FAULTS_END / 1e6)
+    world.follow(plan)
+    yield world.at(FAULTS_END)
     for producer in producers:
         producer.stop()
     world.heal_everything()
@@ -170,124 +169,11 @@ def _draw_plan(
                 kind = classes[point.pick(len(classes))]
                 when = at + point.between(0, 500_000)
                 target = LEADER if point.happens((1, 2)) else brokers[point.pick(len(brokers))]
-                faults = _KINDS[kind](point, when, target, brokers)
-                if crashes_left is not None and any(map(_may_lose_records, faults)):
+                faults = KINDS[kind](point, when, target, brokers)
+                if crashes_left is not None and any(map(may_lose_records, faults)):
                     if crashes_left == 0:
                         continue
                     crashes_left -= 1
                 plan += [fault for fault in faults if fault.at_us < FAULTS_END]
         at += point.between(600_000, 1_600_000)
     return tuple(plan)
-
-
-def _may_lose_records(fault: Fault) -> bool:
-    return dict(fault.details).get("lose", Loss.NOTHING) != Loss.NOTHING
-
-
-_Faults = tuple[Fault, ...]
-_DrawFaults = Callable[[Point, Micros, str, tuple[str, ...]], _Faults]
-
-
-def _crash(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Faults:
-    lose = tuple(Loss)[point.pick(len(Loss))].value
-    down = point.between(millis(100), millis(3_000))
-    return (Fault(at, "crash", target, down, (("lose", lose),)),)
-
-
-def _crash_within_step(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Faults:
-    lose = (Loss.UNSYNCED, Loss.SOME, Loss.TORN)[point.pick(3)].value
-    down = point.between(millis(100), millis(3_000))
-    details = (("lose", lose), ("effects", point.between(0, 12)))
-    return (Fault(at, "crash_within_step", target, down, details),)
-
-
-def _with_duration(kind: str, low_ms: int, high_ms: int, fixed_target: str = "") -> _DrawFaults:
-    """Return a drawer for a fault with a random duration on the target, or on ``fixed_target``."""
-
-    def draw(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Faults:
-        for_us = point.between(millis(low_ms), millis(high_ms))
-        return (Fault(at, kind, fixed_target or target, for_us),)
-
-    return draw
-
-
-def _one_way(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Faults:
-    """Draw a one-way fault: all links from the target, all links to it, or one link."""
-    ends = (
-        f"{target}>brokers",
-        f"brokers>{target}",
-        f"{target}>store",
-        f"store>{target}",
-        f"{target}>{brokers[point.pick(len(brokers))]}",
-        f"clients>{target}",
-        f"{target}>clients",
-    )
-    where = ends[point.pick(len(ends))]
-    return (Fault(at, "disconnect", where, point.between(millis(300), millis(4_000))),)
-
-
-def _partition(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Faults:
-    """Draw a partition between the target and another broker, or that broker and the store."""
-    other = brokers[point.pick(len(brokers))]
-    side = f"{other},store" if point.happens((1, 2)) else other
-    return (Fault(at, "partition", f"{target}|{side}", point.between(millis(300), millis(4_000))),)
-
-
-def _lose_reply(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Faults:
-    calls = ("any", "cas")[point.pick(2)]
-    return (
-        Fault(at, "lose_reply", target, None, (("count", 1 + point.pick(3)), ("calls", calls))),
-    )
-
-
-def _clog(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Faults:
-    other = brokers[point.pick(len(brokers))]
-    return (Fault(at, "clog", f"{target}>{other}", point.between(millis(200), millis(2_500))),)
-
-
-def _slow_link(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Faults:
-    other = (*brokers, "store")[point.pick(len(brokers) + 1)]
-    details = (("delay_us", point.between(millis(50), millis(2_000))),)
-    for_us = point.between(millis(300), millis(3_000))
-    return (Fault(at, "slow_link", f"{target}>{other}", for_us, details),)
-
-
-def _reset(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Faults:
-    return (Fault(at, "reset", f"{target}|{brokers[point.pick(len(brokers))]}"),)
-
-
-def _handover(point: Point, at: Micros, _target: str, brokers: tuple[str, ...]) -> _Faults:
-    """Draw a handover: the leader's disk stalls, the leader crashes, two brokers are partitioned.
-
-    The next leader then has uncommitted records of the old epoch, and the first replica that
-    reconnects has a shorter log. Rule R7 covers this case.
-    """
-    crash_at = at + millis(point.between(20, 300))
-    down = millis(point.between(1_000, 4_000))
-    first = point.pick(len(brokers))
-    pair = f"{brokers[first]}|{brokers[(first + 1) % len(brokers)]}"
-    part_at = crash_at + millis(point.between(0, 1_500))
-    return (
-        Fault(at, "stall_disk", LEADER, millis(400)),
-        Fault(crash_at, "crash", LEADER, down, (("lose", Loss.UNSYNCED.value),)),
-        Fault(part_at, "partition", pair, millis(point.between(500, 3_000))),
-    )
-
-
-_KINDS: Final[dict[str, _DrawFaults]] = {
-    "crash": _crash,
-    "crash_within_step": _crash_within_step,
-    "stop": _with_duration("stop", 0, 2_000),
-    "pause": _with_duration("pause", 50, 4_000),
-    "isolate": _with_duration("isolate", 300, 4_000),
-    "one_way": _one_way,
-    "partition": _partition,
-    "store_outage": _with_duration("store_outage", 200, 2_500, fixed_target=STORE),
-    "lose_reply": _lose_reply,
-    "clog": _clog,
-    "slow_link": _slow_link,
-    "stall_disk": _with_duration("stall_disk", 50, 2_000),
-    "reset": _reset,
-    "handover": _handover,
-}
-"""The drawer of each fault class."""

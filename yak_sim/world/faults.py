@@ -8,17 +8,17 @@ with a duration ends by itself. Ending it earlier is allowed; ending it twice ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial, wraps
-from typing import Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
+from functools import partial
+from typing import TypeAlias
 
 from yak_core.ids import Micros, NodeId
 from yak_core.trace.recorder import Fault
 from yak_sim.physics.choices import NEVER, Ratio
-from yak_sim.physics.engine import Engine
 from yak_sim.physics.kinds import LinkFault, Loss
 from yak_sim.physics.network import NetworkFault
 from yak_sim.physics.store import ANY
-from yak_sim.physics.topology import BROKERS, EVERYONE, STORE
+from yak_sim.physics.topology import BROKERS, EVERYONE, STORE, check_micros
+from yak_sim.world.cluster import Cluster
 from yak_sim.world.situations import Situation
 
 Ends: TypeAlias = str | Iterable[str]
@@ -27,40 +27,32 @@ Ends: TypeAlias = str | Iterable[str]
 Details: TypeAlias = tuple[tuple[str, int | str], ...]
 
 
-class Faults:
-    """The faults of one world.
+class Faults(Cluster):
+    """The faults of one world; each is recorded when it begins."""
 
-    ``on_fault`` receives each fault when it begins, and ``narrate`` lines for the narrative.
-    ``reach`` receives the situation of a crash with unflushed batches.
-    """
+    _on_fault: Callable[[Fault], None]
+    _restart_after_crash: dict[NodeId, Micros | None]
+    _restart_after_exit: dict[NodeId, Micros | None]
 
-    def __init__(
-        self,
-        engine: Engine,
-        on_fault: Callable[[Fault], None],
-        narrate: Callable[[str], None],
-        reach: Callable[[Situation], None],
-    ) -> None:
-        self._engine = engine
-        self._on_fault = on_fault
-        self._narrate = narrate
-        self._reach = reach
-        self._restart_after_crash: dict[NodeId, Micros | None] = {}
-        self._restart_after_exit: dict[NodeId, Micros | None] = {}
-
-    def at(self, at_us: Micros, action: Callable[[], None]) -> None:
+    def call_at(self, at_us: Micros, action: Callable[[], None]) -> None:
         """Call ``action`` at this time, now if the time has passed."""
-        clock = self._engine.clock
-        clock.after(max(0, at_us - clock.now()), action)
+        clock = self.engine.clock
+        clock.after(max(0, check_micros("at_us", at_us) - clock.now()), action)
 
     # Processes.
 
     def crash(
         self, node: NodeId, lose: str = Loss.UNSYNCED, *, for_us: Micros | None = None
     ) -> None:
-        """Crash a process. Raise ValueError if ``lose`` is not a value of Loss."""
+        """Crash a process, and restart it after ``for_us``.
+
+        ``lose`` is what happens to records that were not flushed: ``unsynced``: all are lost,
+        ``some``: a suffix is lost, ``torn``: the last one that remains is damaged, ``nothing``: all
+        remain. Raise ValueError for another value.
+        """
         loss = Loss(lose)
-        machine = self._engine.machines[node]
+        _check_duration(for_us)
+        machine = self._machine(node)
         if not machine.up:
             return
         self._record("crash", node, for_us, (("lose", loss.value),))
@@ -71,7 +63,8 @@ class Faults:
     ) -> None:
         """Crash a process after its next ``effects`` effects, possibly in the middle of a step."""
         loss = Loss(lose)
-        machine = self._engine.machines[node]
+        _check_duration(for_us)
+        machine = self._machine(node)
         if not machine.up:
             return
         details: Details = (("lose", loss.value), ("effects", effects))
@@ -79,50 +72,54 @@ class Faults:
         self._restart_after_crash[node] = for_us
         machine.crash_after_effects(effects, loss)
 
-    def on_crash_within_step(self, node: NodeId, unflushed: int) -> None:
+    def _on_crash_within_step(self, node: NodeId, unflushed: int) -> None:
         """Handle the crash that crash_within_step prepared."""
         self._on_crashed(node, unflushed, self._restart_after_crash.pop(node, None))
 
     def restart(self, node: NodeId) -> None:
         """Start a process that is down, with the contents of its disk."""
-        machine = self._engine.machines[node]
+        machine = self._machine(node)
         if not machine.up:
             self._record("restart", node, None)
-            self._narrate(f"{node} restarts, log end {machine.disk.image.leo}")
+            self.tell(f"{node} restarts, log end {machine.disk.image.leo}")
             machine.start()
 
     def stop(
         self, node: NodeId, *, deadline_us: Micros = 5_000_000, for_us: Micros | None = None
     ) -> None:
-        """Request a clean stop of a process, and restart it ``for_us`` after it has stopped."""
-        machine = self._engine.machines[node]
+        """Request a clean stop of a process, and restart it ``for_us`` after it has stopped.
+
+        After ``deadline_us``, the broker stops even if its last writes are not complete.
+        """
+        check_micros("deadline_us", deadline_us)
+        machine = self._machine(node)
         if machine.up and not machine.stopping:
             self._record("stop", node, for_us)
-            self._narrate(f"stop requested for {node}")
+            self.tell(f"stop requested for {node}")
             self._restart_after_exit[node] = for_us
             machine.request_stop(deadline_us)
 
-    def on_exit(self, node: NodeId) -> None:
+    def _on_exit(self, node: NodeId) -> None:
         """Handle the end of a process that was requested to stop."""
-        starts = self._engine.machines[node].starts
+        starts = self._machine(node).starts
         restart = partial(self._restart_if_still_down, node, starts)
         self._after(self._restart_after_exit.pop(node, None), restart)
 
     def pause(self, node: NodeId, *, for_us: Micros | None = None) -> None:
         """Pause a process. Its events are queued and delivered when it resumes."""
-        machine = self._engine.machines[node]
+        machine = self._machine(node)
         if machine.up and not machine.paused:
             self._record("pause", node, for_us)
-            self._narrate(f"{node} is paused")
+            self.tell(f"{node} is paused")
             machine.pause()
             self._after(for_us, partial(self.resume, node))
 
     def resume(self, node: NodeId) -> None:
         """Resume a paused process."""
-        machine = self._engine.machines[node]
+        machine = self._machine(node)
         if machine.paused:
             self._record("resume", node, None)
-            self._narrate(f"{node} is resumed")
+            self.tell(f"{node} is resumed")
             machine.resume()
 
     # Links.
@@ -143,7 +140,7 @@ class Faults:
         self, node: NodeId, *, from_: Ends | None = None, for_us: Micros | None = None
     ) -> NetworkFault:
         """Partition a broker from the other brokers and the store, but not from the clients."""
-        others = [n for n, m in self._engine.machines.items() if m.group == BROKERS and n != node]
+        others = [n for n, m in self.engine.machines.items() if m.group == BROKERS and n != node]
         other_side = _ends(from_ or (*others, STORE))
         return self._add_link_fault(
             "isolate", NetworkFault(LinkFault.DISCONNECT, (node,), other_side, two_way=True), for_us
@@ -167,6 +164,7 @@ class Faults:
         for_us: Micros | None = None,
     ) -> NetworkFault:
         """Add a fixed delay, limit the bytes per second, or both."""
+        check_micros("delay_us", delay_us)
         fault = NetworkFault(
             LinkFault.SLOW, _ends(sources), _ends(targets), two_way, delay_us, bytes_per_s
         )
@@ -195,13 +193,13 @@ class Faults:
     def reset(self, one: str, other: str) -> None:
         """Reset the connection of two brokers: both get PeerLost, messages in flight are lost."""
         self._record("reset", f"{one}|{other}", None)
-        self._engine.network.reset(one, other)
+        self.engine.network.reset(one, other)
         for node, peer in ((one, other), (other, one)):
-            self._engine.machines[node].deliver_peer_lost(peer)
+            self._machine(node).deliver_peer_lost(peer)
 
     def heal(self, fault: NetworkFault | None = None) -> None:
         """End one network fault, or all of them."""
-        ended = [f for f in self._engine.network.faults() if fault is None or f is fault]
+        ended = [f for f in self.engine.network.faults() if fault is None or f is fault]
         for each in ended:
             self._end_link_fault(each)
 
@@ -210,38 +208,38 @@ class Faults:
     def store_outage(self, *, for_us: Micros | None = None) -> None:
         """Make the metadata store unreachable."""
         self._record("store_outage", STORE, for_us)
-        self._narrate("the metadata store is unreachable")
-        self._engine.store.down = True
+        self.tell("the metadata store is unreachable")
+        self.engine.store.down = True
         self._after(for_us, self.end_store_outage)
 
     def end_store_outage(self) -> None:
         """Make the metadata store reachable again."""
-        if self._engine.store.down:
-            self._engine.store.down = False
+        if self.engine.store.down:
+            self.engine.store.down = False
             self._record("store_back", STORE, None)
-            self._narrate("the metadata store is reachable again")
+            self.tell("the metadata store is reachable again")
 
     def lose_store_requests(self, node: NodeId, count: int = 1, *, calls: str = ANY) -> None:
         """Drop the next store calls of a node. ``calls``: ``any``, or ``cas`` for writes only."""
         self._record("lose_request", node, None, (("count", count), ("calls", calls)))
-        self._engine.store.lose_requests(node, count, calls)
+        self.engine.store.lose_requests(node, count, calls)
 
     def lose_store_replies(self, node: NodeId, count: int = 1, *, calls: str = ANY) -> None:
         """Execute the next store calls of a node and drop the replies."""
         self._record("lose_reply", node, None, (("count", count), ("calls", calls)))
-        self._engine.store.lose_replies(node, count, calls)
+        self.engine.store.lose_replies(node, count, calls)
 
     def stall_disk(self, node: NodeId, *, for_us: Micros) -> None:
         """Complete no disk operation of a node for this duration."""
         self._record("stall_disk", node, for_us)
-        self._narrate(f"the disk of {node} stalls")
-        self._engine.machines[node].disk.stall(for_us)
+        self.tell(f"the disk of {node} stalls")
+        self._machine(node).disk.stall(for_us)
 
     def fill_disk(self, node: NodeId, *, for_us: Micros | None = None) -> None:
         """Make the appends of a node fail with NoSpace."""
-        disk = self._engine.machines[node].disk
+        disk = self._machine(node).disk
         self._record("fill_disk", node, for_us)
-        self._narrate(f"the disk of {node} is full")
+        self.tell(f"the disk of {node} is full")
         disk.full = True
         self._after(for_us, disk.clear_faults)
 
@@ -249,9 +247,9 @@ class Faults:
         """End all faults (network, store, disks, pauses) and start the brokers that are down."""
         self.heal(None)
         self.end_store_outage()
-        self._engine.store.clear_faults()
-        for node in self._engine.topology.brokers:
-            machine = self._engine.machines[node]
+        self.engine.store.clear_faults()
+        for node in self.engine.topology.brokers:
+            machine = self._machine(node)
             machine.disk.clear_faults()
             machine.cancel_crash()
             self.resume(node)
@@ -261,20 +259,20 @@ class Faults:
 
     def _on_crashed(self, node: NodeId, unflushed: int, for_us: Micros | None) -> None:
         left = f", {unflushed} unflushed batches" if unflushed else ""
-        self._narrate(f"{node} crashed{left}")
+        self.tell(f"{node} crashed{left}")
         if unflushed:
-            self._reach(Situation.UNFLUSHED_CRASH)
-        if self._engine.topology.peer_lost:
-            for other, machine in self._engine.machines.items():
+            self.situations.reach(Situation.UNFLUSHED_CRASH)
+        if self.engine.topology.peer_lost:
+            for other, machine in self.engine.machines.items():
                 if machine.group == BROKERS and other != node:
-                    self._engine.clock.after(1_000, partial(machine.deliver_peer_lost, node))
+                    self.engine.clock.after(1_000, partial(machine.deliver_peer_lost, node))
         self._after(
-            for_us, partial(self._restart_if_still_down, node, self._engine.machines[node].starts)
+            for_us, partial(self._restart_if_still_down, node, self._machine(node).starts)
         )
 
     def _restart_if_still_down(self, node: NodeId, starts: int) -> None:
         """Restart the node, unless it was restarted in the meantime."""
-        if self._engine.machines[node].starts == starts:
+        if self._machine(node).starts == starts:
             self.restart(node)
 
     def _add_link_fault(
@@ -282,46 +280,29 @@ class Faults:
     ) -> NetworkFault:
         target = _target(fault)
         self._record(kind, target, for_us, details)
-        self._narrate(f"{kind.replace('_', ' ')} {target}")
-        self._engine.network.add(fault)
+        self.tell(f"{kind.replace('_', ' ')} {target}")
+        self.engine.network.add(fault)
         self._after(for_us, partial(self._end_link_fault, fault))
         return fault
 
     def _end_link_fault(self, fault: NetworkFault) -> None:
-        if self._engine.network.remove(fault):
+        if self.engine.network.remove(fault):
             target = _target(fault)
             self._record("heal", target, None)
-            self._narrate(f"healed: {target}")
+            self.tell(f"healed: {target}")
 
     def _record(self, kind: str, target: str, for_us: Micros | None, details: Details = ()) -> None:
-        self._on_fault(Fault(self._engine.clock.now(), kind, target, for_us, details))
+        _check_duration(for_us)
+        self._on_fault(Fault(self.engine.clock.now(), kind, target, for_us, details))
 
     def _after(self, for_us: Micros | None, action: Callable[[], None]) -> None:
         if for_us is not None:
-            self._engine.clock.after(for_us, action)
+            self.engine.clock.after(for_us, action)
 
 
-class HasFaults(Protocol):
-    """A world, which delegates its fault methods to ``faults``."""
-
-    faults: Faults
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def fault_of_world(
-    method: Callable[Concatenate[Faults, P], R],
-) -> Callable[Concatenate[HasFaults, P], R]:
-    """Return a world method that calls this method of ``faults``, with the same docstring."""
-
-    @wraps(method)
-    def call(self: HasFaults, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return method(self.faults, *args, **kwargs)
-
-    call.__qualname__ = f"World.{method.__name__}"
-    return call
+def _check_duration(for_us: Micros | None) -> None:
+    if for_us is not None:
+        check_micros("for_us", for_us)
 
 
 def _ends(ends: Ends) -> tuple[str, ...]:

@@ -7,10 +7,12 @@ which is checked after each agenda event. The garbage collector is off during a 
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import simpy
@@ -51,6 +53,10 @@ class StopRun(Exception):
         self.cause = cause
 
 
+class ForgottenYield(Exception):
+    """The script made an event that it never yielded, so that it did not wait."""
+
+
 class _ScriptEnded(Exception):
     """The script has ended, which ends the run."""
 
@@ -62,6 +68,27 @@ class _Raise:
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
+
+
+class _Callbacks(list[Any]):
+    """The callbacks of an event, which note that something waits for the event."""
+
+    used = False
+
+    def append(self, callback: Any) -> None:
+        """Add a callback, as a process or a condition does that waits for the event."""
+        self.used = True
+        super().append(callback)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """An event that a method of the world made for the script, and where it was called."""
+
+    method: str
+    place: str
+    event: simpy.Event
+    callbacks: _Callbacks
 
 
 class _Waiter:
@@ -99,6 +126,22 @@ class Loop:
         self._error: BaseException | None = None
         self._began_s = 0.0
         self._stop: StopRun | None = None
+        self._made: dict[int, _Made] = {}
+
+    def made(self, method: str, event: simpy.Event) -> simpy.Event:
+        """Return the event; the script must yield it before it ends, alone or in a condition."""
+        callbacks = _Callbacks(event.callbacks or ())
+        event.callbacks = callbacks
+        self._made[id(event)] = _Made(method, calling_place(), event, callbacks)
+        return event
+
+    def forgotten(self) -> list[str]:
+        """Return a clause for each event that was made and not yielded so far."""
+        return [
+            f"world.{made.method}(...) at {made.place} has no yield"
+            for made in self._made.values()
+            if not made.callbacks.used
+        ]
 
     def until(
         self, holds: Callable[[], bool], within_us: Micros | None, failure: Callable[[], Exception]
@@ -208,13 +251,16 @@ class Loop:
                         f"the script yielded {event!r}, expected a SimPy event"
                         "; use 'yield from' for a generator"
                     )
+                self._made.pop(id(event), None)
                 value = yield event
                 if isinstance(value, _Raise):
                     event = script.throw(value.error)
                 else:
                     event = script.send(value)
         except StopIteration:
-            return
+            forgotten = self.forgotten()
+            if forgotten:
+                self._error = ForgottenYield(f"{forgotten[0]}, so the script did not wait there")
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             # All exceptions: SimPy would only end the process, and the run would look complete.
             self._error = error
@@ -225,6 +271,14 @@ class Loop:
     def _raise_stop(self) -> None:
         assert self._stop is not None
         raise self._stop
+
+
+def calling_place() -> str:
+    """Return ``file:line`` of the innermost caller outside of this package."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("yak_sim."):
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 
 
 def name_of(condition: Callable[[], bool]) -> str:

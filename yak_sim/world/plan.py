@@ -39,7 +39,7 @@ def schedule(
     """Schedule each fault at its time, now if the time has passed. Raise PlanError."""
     for fault in map(_renamed, plan):
         _check(brokers, fault)
-        faults.at(fault.at_us, partial(apply, faults, fault, leader))
+        faults.call_at(fault.at_us, partial(apply, faults, fault, leader))
 
 
 def apply(faults: Faults, fault: Fault, leader: Callable[[], NodeId | None]) -> None:
