@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-HEAD: Final = '''
+HEAD: Final = """
 from dataclasses import replace
 from hypothesis import HealthCheck, Phase, given, settings
 from yak_sim.testing import Rules, assert_valid, plans, run_plan
@@ -30,7 +30,7 @@ SETTINGS = settings(
     max_examples=150, deadline=None, database=None, derandomize=True, phases=PHASES,
     suppress_health_check=list(HealthCheck),
 )
-'''
+"""
 
 BROKEN: Final = {
     "anyone_joins_the_isr": "may_join=lambda *facts: True",
