@@ -163,7 +163,10 @@ def test_the_distribution_has_each_run() -> None:
             plot_distribution(values)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind == "lag" else pytest.mark.long) for kind in KINDS],
+)
 def test_each_kind_has_alt_text_and_the_same_bytes(kind: str) -> None:
     """Method: draw twice; read title and description of the SVG; an empty trace can be drawn."""
     first, second = (KINDS[kind](failover()).rendered() for _ in range(2))
