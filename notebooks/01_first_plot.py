@@ -115,8 +115,9 @@ for expectation in result.expectations:
 # %% [markdown]
 """
 The plot shows the offsets over time. Each broker has a colour and a marker. The thick line is its
-HW, the thin dashed line is its LEO. Lines with equal values are drawn slightly apart, so that you
-can see all of them. The darker background marks the time in which the link was slow.
+HW, the thin dashed line is its LEO. A note at the top right says how lines with equal values are
+drawn, so that you can see all of them. The darker background marks the time in which the link was
+slow.
 """
 
 # %%

@@ -32,7 +32,10 @@ from yak_sim.physics.choices import Choices, RandomChoices, ReplayChoices
 from yak_sim.physics.kinds import LinkFault, Loss, StoreKind
 from yak_sim.physics.network import NetworkFault
 from yak_sim.physics.topology import DiskSpec, LinkSpec, Topology, millis, seconds
-from yak_sim.plot.watermarks import describe, plot_watermarks
+from yak_sim.plot.distribution import plot_distribution
+from yak_sim.plot.kinds import describe
+from yak_sim.plot.simple import plot_ack_latency, plot_isr, plot_lag, plot_throughput
+from yak_sim.plot.watermarks import plot_watermarks
 from yak_sim.run.catalog import load_scenario
 from yak_sim.run.replay import FileReplay, replay_paths
 from yak_sim.run.run_folder import (
@@ -92,6 +95,11 @@ __all__ = [
     "draw_swarm",
     "load_scenario",
     "millis",
+    "plot_ack_latency",
+    "plot_distribution",
+    "plot_isr",
+    "plot_lag",
+    "plot_throughput",
     "plot_watermarks",
     "read_history",
     "read_trace",

@@ -1,4 +1,4 @@
-"""``yak sim``: commands that list, run and replay scenarios and check digests.
+"""``yak sim``: commands that list, run, plot and replay scenarios and check digests.
 
 Data goes to standard output, everything else to standard error. Exit codes: 0 valid, 1 not valid,
 2 invalid command line or input, 3 unknown (a limit was reached), 130 interrupted.
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from yak_sim.cli_common import HELP, SEED_MAX, CommandFailed, CommandLineError, load
+from yak_sim.cli_plot import plot_command
 from yak_sim.cli_sweep import sweep_command
 from yak_sim.run.catalog import Catalog
 
@@ -87,6 +88,7 @@ def list_command(catalog: Catalog) -> None:
 
 
 sim.add_command(sweep_command)
+sim.add_command(plot_command)
 
 
 SEED_OPTION = click.option(

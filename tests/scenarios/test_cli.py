@@ -71,7 +71,7 @@ def test_a_scenario_as_a_program_prints_the_same(
 def test_a_valid_backend_is_kept_for_the_notebook(tmp_path: Path) -> None:
     """Goal: drawing a plot does not change what a notebook draws with. Method: set svg."""
     code = (
-        "from yak_sim.plot.watermarks import _matplotlib\n"
+        "from yak_sim.plot.rendering import _matplotlib\n"
         "import os\nprint(_matplotlib().get_backend(), os.environ['MPLBACKEND'])"
     )
     ran = command("-c", code, folder=tmp_path, environment={"MPLBACKEND": "svg"})

@@ -28,8 +28,10 @@ from yak_core.ids import Epoch
 from yak_core.trace.recorder import Trace
 from yak_sim.plot.curves import thinned
 from yak_sim.plot.data import Points
+from yak_sim.plot.kinds import describe
+from yak_sim.plot.rendering import Rendered
 from yak_sim.plot.style import COLOURS, ON_COLOURS
-from yak_sim.plot.watermarks import Rendered, describe, plot_watermarks, render_watermarks
+from yak_sim.plot.watermarks import plot_watermarks, render_watermarks
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROOT = Path(__file__).parents[2]
@@ -176,13 +178,13 @@ def test_an_empty_trace_can_be_drawn() -> None:
 
 def test_a_window_shows_a_part() -> None:
     """Method: the second around the crash."""
-    figure = plot_watermarks(failover(), window_us=(1_500 * MS, 2_500 * MS), title="the crash")
+    figure = plot_watermarks(failover(), from_us=1_500 * MS, to_us=2_500 * MS, title="the crash")
     assert figure.axes[0].get_xlim() == (1.5, 2.5)
     low, high = figure.axes[0].get_ylim()
     assert 50 < low < high < 110
     assert "the crash" in [text.get_text() for text in figure.texts]
     with pytest.raises(ValueError, match="end"):
-        plot_watermarks(failover(), window_us=(5, 5))
+        plot_watermarks(failover(), from_us=5, to_us=5)
 
 
 def test_lines_that_coincide_are_drawn_apart() -> None:

@@ -21,7 +21,8 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     ),
     "yak_sim": (
         *("physics", "world", "plot", "run", "search", "testing"),
-        *("cli_common", "cli_sweep", "cli_scenario", "cli", "demo", "script", "__init__"),
+        *("cli_common", "cli_sweep", "cli_plot", "cli_scenario", "cli", "demo", "script"),
+        "__init__",
     ),
     "yak_net": (
         *("compression", "storage", "metadata", "runtime", "metrics", "http", "client", "broker"),

@@ -62,6 +62,7 @@ RUN_BY = {
     "./yak sim run zombie_leader --seed 7": SIMULATOR,
     "./yak sim run slow_follower --seed 7 --set brokers=5": SIMULATOR,
     "./yak sim digest out/zombie_leader/7/trace.jsonl": SIMULATOR,
+    "./yak sim plot out/zombie_leader/7 --from 4s --to 6s": SIMULATOR,
     "./yak sim replay out/zombie_leader/7/trace.jsonl": SIMULATOR,
     ".venv/bin/python notebooks/01_first_plot.py": "tests/notebooks",
     "./yak demo --only simulated": "tests/scenarios/test_demo.py",

@@ -13,7 +13,7 @@ FAULT_CAPTIONS = {
     "crash": "{} crashes",
     "crash_within_step": "{} crashes within a step",
     "pause": "{} paused",
-    "stop": "stop requested for {}",
+    "stop": "{} stopped",
     "disconnect": "disconnected {}",
     "partition": "partition {}",
     "isolate": "isolated {}",
@@ -45,12 +45,22 @@ def last_value(points: Points) -> Offset | None:
     return next((value for _, value in reversed(points) if value is not None), None)
 
 
+def shown_part(data: PlotData, window: tuple[Micros, Micros]) -> str:
+    """Return a sentence about the part of the run that is shown; empty for the whole run."""
+    if window[0] <= data.start_us and window[1] >= data.end_us:
+        return ""
+    return (
+        f" Shown: {_at(data, window[0])} to {_at(data, window[1])} of "
+        f"{seconds(data.end_us - data.start_us)}."
+    )
+
+
 def headline(data: PlotData) -> str:
     """Return one line: acknowledged records, leaders, longest time without a leader."""
     if not data.brokers:
         return "The trace has no broker."
     acked = sum(ack.count for ack in data.acks if ack.outcome is Outcome.WRITTEN)
-    parts = [_counted(acked, "record") + " acknowledged"]
+    parts = [counted(acked, "record") + " acknowledged"]
     if len(data.leaderships) == 1:
         parts.append(f"one leader, {data.leaderships[0].node}")
     elif data.leaderships:
@@ -67,9 +77,9 @@ def headline(data: PlotData) -> str:
         for truncation in broker.truncations
     )
     if truncations:
-        parts.append(f"{_counted(truncations, 'record')} truncated from logs")
+        parts.append(f"{counted(truncations, 'record')} truncated from logs")
     if data.dropped:
-        parts.append(f"the last {_counted(data.dropped, 'step')} missing from the trace")
+        parts.append(f"the last {counted(data.dropped, 'step')} missing from the trace")
     return " · ".join(parts)
 
 
@@ -79,7 +89,7 @@ def describe_data(data: PlotData) -> str:
         return "High watermark and log end offset over time: the trace has no broker."
     names = ", ".join(broker.node for broker in data.brokers)
     length = seconds(data.end_us - data.start_us)
-    many = _counted(len(data.brokers), "broker")
+    many = counted(len(data.brokers), "broker")
     sentences = [
         f"High watermark and log end offset of {many} ({names}) over {length}.",
         *(_broker_sentence(broker) for broker in data.brokers),
@@ -90,10 +100,22 @@ def describe_data(data: PlotData) -> str:
     written = [ack for ack in data.acks if ack.outcome is Outcome.WRITTEN]
     failed = len(data.acks) - len(written)
     sentences.append(
-        f"Acknowledged: {_counted(sum(ack.count for ack in written), 'record')} in "
-        f"{_counted(len(written), 'batch', 'batches')}. Failed or unknown: "
-        f"{_counted(failed, 'batch', 'batches')}."
+        f"Acknowledged: {counted(sum(ack.count for ack in written), 'record')} in "
+        f"{counted(len(written), 'batch', 'batches')}. Failed or unknown: "
+        f"{counted(failed, 'batch', 'batches')}."
     )
+    sentences += _fault_sentences(data)
+    if data.dropped:
+        sentences.append(f"Missing from the trace: the last {counted(data.dropped, 'step')}.")
+    return " ".join(sentences)
+
+
+def leaders_and_faults(data: PlotData) -> str:
+    """Return the sentences about leaders, truncations and faults."""
+    return " ".join([*_leader_sentences(data), *_fault_sentences(data)])
+
+
+def _fault_sentences(data: PlotData) -> list[str]:
     faults = [
         f"{fault_caption(fault.kind, fault.target)} at {_at(data, fault.start_us)}"
         + (
@@ -103,10 +125,7 @@ def describe_data(data: PlotData) -> str:
         )
         for fault in data.faults
     ]
-    sentences += _listed("Faults", "faults", faults) or ["No faults."]
-    if data.dropped:
-        sentences.append(f"Missing from the trace: the last {_counted(data.dropped, 'step')}.")
-    return " ".join(sentences)
+    return _listed("Faults", "faults", faults) or ["No faults."]
 
 
 def _broker_sentence(broker: BrokerData) -> str:
@@ -139,5 +158,6 @@ def _at(data: PlotData, us: Micros) -> str:
     return seconds(us - data.start_us)
 
 
-def _counted(count: int, one: str, more: str = "") -> str:
+def counted(count: int, one: str, more: str = "") -> str:
+    """Return a number with its noun."""
     return f"{count:,} {one if count == 1 else more or one + 's'}"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from yak_core.errors import Outcome
-from yak_core.ids import Micros, NodeId, Offset
+from yak_core.ids import Micros, Offset
+from yak_sim.plot.captions import seconds
 from yak_sim.plot.data import PlotData, Points, value_at
+from yak_sim.plot.events import draw_events
 from yak_sim.plot.style import (
     COLUMNS,
     DASHES,
-    DOWN,
-    FAILED,
     INK,
     Window,
     clipped,
@@ -25,7 +24,6 @@ from yak_sim.plot.style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MARKERS_PER_CURVE: Final = 9
 """Number of markers on each high watermark curve."""
@@ -34,19 +32,26 @@ BROKER_GAP_PT: Final = 1.9
 BROKER_BAND_PT: Final = 9.5
 """Vertical distance between the lines of two brokers, and its maximum over all brokers (points)."""
 
-EVENT_LABELS_MAX: Final = 8
-"""Maximum number of labelled crashes and truncations; if there are more, labels are omitted."""
+SHIFT_MAX: Final = 1
+"""Maximum distance of the first and the last line of equal values, in offsets.
+
+With a larger distance a lower offset could be drawn above a higher one. Then the lines are drawn
+at their values, and equal lines inside each other.
+"""
+
+WIDTH_STEP: Final = 1.5
+"""Difference in width of two lines that are drawn inside each other (points)."""
 
 CLOSE_UP_PART: Final = 0.12
 """A truncation smaller than this part of the plot height is also drawn in a close-up."""
+
+SHORT_GAPS_MAX: Final = 6
+"""Maximum number of labels for times without a leader that are narrower than their label."""
 
 BOLD_WIDTH: Final = 1.15
 """Width of the labels at the top, relative to the labels in the rows."""
 
 LABEL_X: Final = -0.064
-
-LEGEND_BROKERS: Final = 4
-"""Maximum number of brokers in a legend of one line."""
 
 
 Curves: TypeAlias = list[tuple[Points, Points]]
@@ -123,14 +128,12 @@ def draw_offsets(
     close_up: tuple[Offset, Offset] | None,
 ) -> None:
     """Draw LEO and HW of each broker over time, with leaders and faults in the background."""
-    low, high = _range(curves)
-    room = max(high - low, 1)
-    axes.set_ylim(low - 0.05 * room, low + 1.16 * room)
+    axes.set_ylim(*_limits(curves))
     axes.set_xlim(x_of(data, window[0]), x_of(data, window[1]))
-    _draw_background(axes, data, window, labels=True)
+    draw_background(axes, data, window, labels=True)
     for number in range(len(data.brokers)):
         _draw_curves(axes, data, window, number, curves[number])
-    _draw_events(axes, data, window, labels=close_up is None)
+    draw_events(axes, data, window, labels=close_up is None)
     axes.set_ylabel("offset")
     if close_up is not None:
         axes.axhspan(*close_up, facecolor="none", edgecolor=INK, lw=0.9, ls=":", zorder=2.5)
@@ -143,21 +146,56 @@ def draw_close_up(
 ) -> None:
     """Draw the same curves for the offsets in ``close_up``."""
     axes.set_ylim(*close_up)
-    _draw_background(axes, data, window, labels=False)
+    draw_background(axes, data, window, labels=False)
     for number in range(len(data.brokers)):
         _draw_curves(axes, data, window, number, curves[number])
-    _draw_events(axes, data, window, labels=True)
+    draw_events(axes, data, window, labels=True)
     axes.set_ylabel("close-up")
     for spine in axes.spines.values():
         spine.set(visible=True, linestyle=":", linewidth=0.9, color=INK)
 
 
-def _draw_background(axes: Axes, data: PlotData, window: Window, *, labels: bool) -> None:
+def shift_pt(data: PlotData, offsets: float, height_pt: float) -> float:
+    """Return the distance of the lines of two brokers in points; 0 if it would mislead.
+
+    ``offsets`` is the range of the vertical axis, ``height_pt`` its length.
+    """
+    count = len(data.brokers)
+    gap = min(BROKER_GAP_PT, BROKER_BAND_PT / max(count - 1, 1))
+    return gap if gap * (count - 1) * offsets / height_pt < SHIFT_MAX else 0.0
+
+
+def how_equal_curves_are_drawn(data: PlotData, curves: Curves, height_pt: float) -> str:
+    """Return the note for the reader of the upper plot."""
+    if len(data.brokers) < 2:
+        return ""
+    low, high = _limits(curves)
+    if shift_pt(data, high - low, height_pt):
+        return "equal values: lines are drawn slightly apart"
+    return "equal values: lines are drawn inside each other"
+
+
+def _limits(curves: Curves) -> tuple[float, float]:
+    low, high = _range(curves)
+    room = max(high - low, 1)
+    return (low - 0.05 * room, low + 1.16 * room)
+
+
+def _height_pt(axes: Axes) -> float:
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return float(axes.get_position().height * figure.get_size_inches()[1] * 72)
+
+
+def draw_background(axes: Axes, data: PlotData, window: Window, *, labels: bool) -> None:
     """Draw the background: leader epochs, faults and grid lines."""
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=7 if labels else 4, integer=True))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    if axes.get_yscale() == "linear":
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=7 if labels else 4, integer=True))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    else:
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.yaxis.set_label_coords(LABEL_X, 0.5)
     axes.grid(axis="y", color="0.85", lw=0.6)
     axes.set_axisbelow(True)
@@ -174,10 +212,12 @@ def _draw_background(axes: Axes, data: PlotData, window: Window, *, labels: bool
                 epoch = f"epoch {leadership.epoch}"
                 texts = (f"{epoch}: {leadership.node} leads", epoch, f"{leadership.epoch}")
                 _label(axes, data, window, shown, texts, "bold")
+    short_gaps: list[Window] = []
     for gap in data.leaderless() if data.brokers and labels else []:
         shown = clipped(gap.start_us, gap.end_us, window)
-        if shown is not None:
-            _label(axes, data, window, shown, ("no leader",), "normal")
+        if shown and not _label(axes, data, window, shown, ("no leader",), "normal"):
+            short_gaps.append(shown)
+    _label_short_gaps(axes, data, window, short_gaps)
     spans = [clipped(fault.start_us, fault.end_us, window) for fault in data.faults]
     for left_us, right_us in merged([span for span in spans if span is not None]):
         left, right = x_of(data, left_us), x_of(data, right_us)
@@ -186,8 +226,8 @@ def _draw_background(axes: Axes, data: PlotData, window: Window, *, labels: bool
 
 def _label(
     axes: Axes, data: PlotData, window: Window, span: Window, texts: tuple[str, ...], weight: str
-) -> None:
-    """Draw the first of ``texts`` that fits into the span, at the top."""
+) -> bool:
+    """Draw the first of ``texts`` that fits into the span, at the top; return whether one fits."""
     room = span[1] - span[0]
     text = next((each for each in texts if label_width(each, window) * BOLD_WIDTH <= room), "")
     axes.text(
@@ -201,23 +241,49 @@ def _label(
         fontweight=weight,
         fontstyle="normal" if weight == "bold" else "italic",
     )
+    return bool(text)
+
+
+def _label_short_gaps(axes: Axes, data: PlotData, window: Window, gaps: list[Window]) -> None:
+    """Label gaps that are narrower than their label, with a line from the label to the gap."""
+    after_start = [gap for gap in gaps if gap[0] > data.start_us]
+    for number, gap in enumerate(after_start[:SHORT_GAPS_MAX]):
+        middle = (gap[0] + gap[1]) // 2
+        is_right = middle > (window[0] + window[1]) // 2
+        axes.annotate(
+            f"no leader for {seconds(gap[1] - gap[0])}",
+            (x_of(data, middle), 0.9),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(-14 if is_right else 14, -8 - 15 * (number % 3)),
+            textcoords="offset points",
+            ha="right" if is_right else "left",
+            va="center",
+            fontsize=10,
+            fontstyle="italic",
+            color=INK,
+            arrowprops={"arrowstyle": "-", "color": INK, "lw": 0.8, "shrinkA": 1, "shrinkB": 0},
+            bbox={"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.8},
+            zorder=7,
+        )
 
 
 def _draw_curves(
     axes: Axes, data: PlotData, window: Window, number: int, curves: tuple[Points, Points]
 ) -> None:
-    """Draw LEO and HW of one broker, a few points below those of the previous broker."""
+    """Draw LEO and HW of one broker; lines of equal values stay visible (see SHIFT_MAX)."""
     from matplotlib.transforms import ScaledTranslation
 
     figure = axes.get_figure(root=True)
     assert figure is not None
     count = len(data.brokers)
-    gap = min(BROKER_GAP_PT, BROKER_BAND_PT / max(count - 1, 1))
+    low, high = axes.get_ylim()
+    gap = shift_pt(data, high - low, _height_pt(axes))
     shift = (number - (count - 1) / 2) * gap / 72
+    wider = 0.0 if gap else (count - 1 - number) * min(WIDTH_STEP, 6 / max(count - 1, 1))
     transform = axes.transData + ScaledTranslation(0, -shift, figure.dpi_scale_trans)
     colour = colour_of(number)
-    leo: dict[str, Any] = {"lw": 1.3, "ls": DASHES, "zorder": 3}
-    hw: dict[str, Any] = {"lw": 2.0, "ls": "-", "zorder": 3.2}
+    leo: dict[str, Any] = {"lw": 1.3, "ls": (number * 2, DASHES[1]), "zorder": 3 + number / 100}
+    hw: dict[str, Any] = {"lw": 2.0 + wider, "ls": "-", "zorder": 3.2 + number / 100}
     for shown, style in zip(curves, (leo, hw), strict=True):
         xs = [x_of(data, at) for at, _ in shown]
         ys = [math.nan if value is None else float(value) for _, value in shown]
@@ -250,82 +316,3 @@ def _marker_positions(
         if value is not None:
             positions.append((at, value))
     return positions
-
-
-def _draw_events(axes: Axes, data: PlotData, window: Window, *, labels: bool) -> None:
-    """Draw a cross at each crash and a triangle at each truncation."""
-    numbers: dict[NodeId, int] = {}
-    events: list[tuple[Micros, Offset, NodeId, str, str]] = []
-    for number, broker in enumerate(data.brokers):
-        numbers[broker.node] = number
-        for crash in broker.crashes:
-            text = f"{broker.node} crashes, LEO {crash.leo:,}"
-            events.append((crash.at_us, crash.leo, broker.node, "X", text))
-        for truncation in broker.truncations:
-            text = f"{broker.node} truncates {truncation.before:,} → {truncation.end:,}"
-            events.append((truncation.at_us, truncation.before, broker.node, "v", text))
-    events = sorted(end for end in events if window[0] <= end[0] <= window[1])
-    for at, offset, node, marker, text in events:
-        is_right = at > window[0] + (window[1] - window[0]) * 0.8
-        axes.plot(
-            x_of(data, at),
-            offset,
-            marker=marker,
-            ms=11,
-            color=colour_of(numbers[node]),
-            mec="black",
-            mew=1.0,
-            zorder=6,
-        )
-        if labels and len(events) <= EVENT_LABELS_MAX:
-            axes.annotate(
-                text,
-                (x_of(data, at), offset),
-                xytext=(-9 if is_right else 9, 9),
-                textcoords="offset points",
-                ha="right" if is_right else "left",
-                color="black",
-                zorder=7,
-                annotation_clip=True,
-                bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8},
-            )
-
-
-def legend_rows(data: PlotData) -> int:
-    """Return the number of lines of the legend."""
-    return 1 if len(data.brokers) <= LEGEND_BROKERS else 2
-
-
-def draw_legend(figure: Figure, data: PlotData, x: float, y: float, row: float) -> None:
-    """Draw the legend above the axes; ``row`` is the height of a line."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    brokers: list[Line2D | Patch] = []
-    for number, broker in enumerate(data.brokers):
-        colour, marker = colour_of(number), marker_of(number)
-        style: dict[str, Any] = {"color": colour, "marker": marker, "mec": "white", "ms": 7}
-        brokers.append(Line2D([], [], lw=2.0, label=broker.node, **style))
-    keys: list[Line2D | Patch] = [
-        Line2D([], [], color=INK, lw=2.0, label="high watermark (HW)"),
-        Line2D([], [], color=INK, lw=1.3, ls=DASHES, label="log end offset (LEO)"),
-        Patch(facecolor="0.5", alpha=0.45, label="in ISR"),
-        Patch(**DOWN, label="down"),
-        Patch(facecolor="0.5", alpha=0.2, label="fault"),
-    ]
-    if any(ack.outcome is not Outcome.WRITTEN for ack in data.acks):
-        keys.append(Line2D([], [], label="not acked", **FAILED))
-    rows = [brokers + keys] if legend_rows(data) == 1 else [brokers, keys]
-    for number, handles in enumerate(rows):
-        figure.legend(
-            handles=handles,
-            loc="upper left",
-            bbox_to_anchor=(x, y - number * row),
-            ncol=len(handles),
-            frameon=False,
-            fontsize=10.5,
-            handlelength=2.0,
-            columnspacing=1.4,
-            borderaxespad=0,
-            borderpad=0,
-        )

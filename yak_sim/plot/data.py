@@ -55,8 +55,11 @@ ENDINGS: Final = ("heal", "restart", "resume", "store_back")
 NOT_ON_LINKS: Final = ("crash", "pause", "store_outage", "stall_disk", "fill_disk")
 """Kinds with a duration that ``heal`` does not end, because they are not on a link."""
 
-WITHOUT_DURATION: Final = ("reset", "lose_request", "lose_reply", "crash_within_step", "stop")
+WITHOUT_DURATION: Final = ("reset", "lose_request", "lose_reply")
 """Kinds without a duration, unless the fault has ``for_us``."""
+
+ENDS_PROCESS: Final = ("crash", "crash_within_step", "stop")
+"""Kinds that end a process: they last while it is down."""
 
 
 @dataclass(slots=True)
@@ -138,6 +141,7 @@ class PlotData:
     faults: list[FaultSpan]
     acks: list[Ack]
     dropped: int
+    min_isr: int
 
     def leaderless(self) -> list[Span]:
         """Return the spans without a leader. A deposed or crashed leader does not count."""
@@ -184,6 +188,7 @@ def plot_data_of(trace: Trace) -> PlotData:
         _fault_spans(trace.faults, brokers, end_us),
         reader.acks or reader.broker_acks,
         trace.dropped,
+        reader.min_isr,
     )
 
 
@@ -196,6 +201,7 @@ class _Reader:
         self.isr: list[tuple[Micros, tuple[NodeId, ...]]] = []
         self.acks: list[Ack] = []
         self.broker_acks: list[Ack] = []
+        self.min_isr = 0
         self._partition_epoch = -1
         self._pending_calls: dict[tuple[NodeId, int, int], tuple[Micros, int]] = {}
         self._last_step: dict[NodeId, Micros] = {}
@@ -208,6 +214,7 @@ class _Reader:
         event, node = step.event, step.node
         if isinstance(event, Started):
             if isinstance(event.config, BrokerConfig):
+                self.min_isr = event.config.min_isr
                 self._on_started(node, event)
         elif isinstance(event, Called):
             if isinstance(event.request, SendBatch | ProduceRequest):
@@ -323,23 +330,37 @@ def _leaderships_by_epoch(brokers: list[BrokerData]) -> list[Leadership]:
 def _fault_spans(
     faults: tuple[Fault, ...], brokers: list[BrokerData], end_us: Micros
 ) -> list[FaultSpan]:
-    """Return the faults with their end times: the planned end, or an earlier end."""
+    """Return the faults with their extents: the planned end, or an earlier end.
+
+    A crash or a stop lasts from the end of the process to its next start.
+    """
     spans: list[FaultSpan] = []
     up_spans = {broker.node: broker.up for broker in brokers}
     for fault in faults:
         _end_spans(spans, fault)
         if fault.kind in ENDINGS:
             continue
+        if fault.kind in ENDS_PROCESS:
+            start_us, until = _down_span(fault, up_spans.get(fault.target, []), end_us)
+            spans.append(FaultSpan(start_us, until, fault.kind, fault.target))
+            continue
         until = end_us
         if fault.for_us is not None:
             until = min(until, fault.at_us + fault.for_us)
         elif fault.kind in WITHOUT_DURATION:
             until = fault.at_us
-        if fault.kind == "crash":
-            restarts = [span.start_us for span in up_spans.get(fault.target, [])]
-            until = min([until, *(start for start in restarts if start > fault.at_us)])
         spans.append(FaultSpan(fault.at_us, until, fault.kind, fault.target))
     return spans
+
+
+def _down_span(fault: Fault, up: list[Span], end_us: Micros) -> tuple[Micros, Micros]:
+    """Return when the process that a fault ends is down; no duration if it goes on to run."""
+    ended = [span.end_us for span in up if span.end_us >= fault.at_us]
+    if not ended:
+        return (fault.at_us, fault.at_us)
+    if ended[0] >= end_us > fault.at_us:
+        return (fault.at_us, fault.at_us)
+    return (ended[0], next((span.start_us for span in up if span.start_us > ended[0]), end_us))
 
 
 def _end_spans(spans: list[FaultSpan], fault: Fault) -> None:

@@ -13,6 +13,7 @@ from yak_sim.plot.style import (
     COLUMNS,
     DOWN,
     FAILED,
+    PAUSED,
     Window,
     clipped,
     colour_of,
@@ -109,7 +110,7 @@ def _down_spans(data: PlotData, broker: BrokerData) -> list[Window]:
 def _draw_broker(axes: Axes, data: PlotData, window: Window, row: int, broker: BrokerData) -> None:
     """Draw the row of a broker.
 
-    Pale: in the ISR. Solid: leader. Hatched: down. Empty: out of the ISR.
+    Pale: in the ISR. Solid: leader. Crossed: down. Hatched: paused. Empty: out of the ISR.
     """
     colour = colour_of(row)
     vertical = (row - BAR / 2, BAR)
@@ -126,6 +127,14 @@ def _draw_broker(axes: Axes, data: PlotData, window: Window, row: int, broker: B
             axes.barh(row, width, BAR, left, color=colour, lw=0)
             caption = f"leads epoch {leadership.epoch}"
             _draw_label(axes, data, window, row, shown, caption, on_colour_of(row))
+    paused = [
+        (fault.start_us, fault.end_us)
+        for fault in data.faults
+        if fault.kind == "pause" and fault.target == broker.node
+    ]
+    axes.broken_barh([_extent(data, span) for span in paused], vertical, **PAUSED)
+    for span in paused:
+        _draw_label(axes, data, window, row, span, "paused", "black", boxed=True)
 
 
 def _extent(data: PlotData, span: Window) -> tuple[float, float]:

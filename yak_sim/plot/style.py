@@ -28,6 +28,8 @@ DOWN: Final[dict[str, Any]] = {
     "lw": 0.6,
 }
 
+PAUSED: Final[dict[str, Any]] = {**DOWN, "facecolor": "none", "hatch": "////"}
+
 ACKED: Final[dict[str, Any]] = {"color": "black", "lw": 0.7}
 FAILED: Final[dict[str, Any]] = {"ls": "", "marker": "x", "color": "#D55E00", "ms": 7, "mew": 1.6}
 

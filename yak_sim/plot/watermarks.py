@@ -6,41 +6,42 @@ Their lines are a few points apart, so that equal values stay visible. The lower
 each broker, a row for acknowledged writes, and the faults. The row of a broker shows when it is the
 leader, in the ISR, out of the ISR, or down.
 
-matplotlib is imported at the first plot. pyplot is not imported, so the backend of a notebook does
-not change. The same trace gives the same bytes with the same version of matplotlib.
+If most of the run is quiet, the plot shows the action only: from the first fault until the cluster
+has converged.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
-from io import BytesIO
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from yak_core.ids import Micros
 from yak_core.trace.recorder import Trace
-from yak_sim.plot.captions import describe_data, headline
+from yak_sim.plot.captions import describe_data, headline, shown_part
 from yak_sim.plot.curves import (
     close_up_of,
     curves_of,
     draw_close_up,
-    draw_legend,
     draw_offsets,
-    legend_rows,
+    how_equal_curves_are_drawn,
 )
 from yak_sim.plot.data import PlotData, plot_data_of
+from yak_sim.plot.legend import draw_legend, legend_rows
+from yak_sim.plot.rendering import (
+    LEFT,
+    RIGHT,
+    WIDTH_IN,
+    Drawn,
+    Rendered,
+    matplotlib_settings,
+    title_of,
+)
 from yak_sim.plot.rows import draw_rows, row_count
 from yak_sim.plot.style import INK, Window
+from yak_sim.plot.windows import window_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDTH_IN: Final = 12.8
 OFFSETS_IN: Final = 4.2
 CLOSE_UP_IN: Final = 1.5
 ROW_IN: Final = 0.3
@@ -48,117 +49,37 @@ GAP_IN: Final = 0.22
 HEAD_IN: Final = 0.85
 LEGEND_IN: Final = 0.24
 FOOT_IN: Final = 0.55
-LEFT: Final = 0.085
-RIGHT: Final = 0.975
-FONTS: Final = "'DejaVu Sans', Verdana, sans-serif"
-PNG_DPI: Final = 150
-NOTEBOOK_DPI: Final = 90
+TITLE: Final = "High watermark and log end offset"
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """One plot as PNG and SVG bytes; both files contain the description."""
-
-    png: bytes
-    svg: bytes
-    description: str
-
-
-def plot_watermarks(trace: Trace, *, window_us: Window | None = None, title: str = "") -> Figure:
+def plot_watermarks(
+    trace: Trace, *, from_us: Micros | None = None, to_us: Micros | None = None, title: str = ""
+) -> Figure:
     """Return the figure of a run, for a notebook.
 
-    ``window_us`` limits the figure to a time span in microseconds. The figure of an empty trace
-    contains a message. Raise ValueError for an empty window.
+    The figure shows the time from ``from_us`` to ``to_us``, in microseconds since the start of the
+    trace. Without both, it shows the faults until the cluster has converged if the rest of the run
+    is long, else the whole run; ``from_us=0`` shows the whole run. The figure of an empty trace
+    contains a message. Raise ValueError for an empty time span.
     """
-    data = plot_data_of(trace)
-    window = window_us or _whole_run(data)
-    if window[1] <= window[0]:
-        raise ValueError(f"window_us must end after it starts, got {window}")
-    with _matplotlib_settings():
-        figure = _figure(data, window, title or _title(trace))
-    # Jupyter needs this method to display a figure that was created without pyplot.
-    vars(figure)["_repr_png_"] = partial(_notebook_png, figure, describe_data(data))
-    return figure
+    return draw_watermarks(trace, from_us=from_us, to_us=to_us, title=title).for_notebook()
 
 
 def render_watermarks(trace: Trace, *, title: str = "") -> Rendered:
     """Return the figure of a run as the bytes of a PNG and an SVG file."""
+    return draw_watermarks(trace, title=title).rendered()
+
+
+def draw_watermarks(
+    trace: Trace, *, from_us: Micros | None = None, to_us: Micros | None = None, title: str = ""
+) -> Drawn:
+    """Draw the figure of :func:`plot_watermarks`."""
     data = plot_data_of(trace)
-    description = describe_data(data)
-    name = title or _title(trace)
-    png, svg = BytesIO(), BytesIO()
-    with _matplotlib_settings():
-        figure = _figure(data, _whole_run(data), name)
-        tags = {"Title": name, "Description": description}
-        figure.savefig(png, format="png", dpi=PNG_DPI, metadata={**tags, "Software": "yak"})
-        svg_tags = {**tags, "Creator": "yak", "Date": None}
-        figure.savefig(svg, format="svg", metadata=svg_tags)
-    described = _with_description(svg.getvalue(), name, description)
-    return Rendered(png.getvalue(), described, description)
-
-
-def _notebook_png(figure: Figure, description: str) -> tuple[bytes, dict[str, str]]:
-    """Return the figure for IPython's display protocol, with its alt text."""
-    png = BytesIO()
-    with _matplotlib_settings():
-        figure.savefig(png, format="png", dpi=NOTEBOOK_DPI, metadata={"Software": "yak"})
-    return (png.getvalue(), {"alt": description})
-
-
-def describe(trace: Trace) -> str:
-    """Return the description of the figure, with its numbers, for use as alt text."""
-    return describe_data(plot_data_of(trace))
-
-
-@contextmanager
-def _matplotlib_settings() -> Iterator[None]:
-    """Use matplotlib's defaults and the plot settings in this block, not the user's settings."""
-    mpl = _matplotlib()
-    settings: Any = {
-        "font.family": ["DejaVu Sans"],
-        "font.size": 11.0,
-        "axes.labelsize": 12.0,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "svg.fonttype": "none",
-        "svg.hashsalt": "yak",
-        "path.simplify": False,
-    }
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(settings)
-        yield
-
-
-def _matplotlib() -> ModuleType:
-    """Import matplotlib, also if MPLBACKEND names a backend that is not installed here.
-
-    A Jupyter kernel sets MPLBACKEND for its child processes, too. The plots need no backend. A
-    valid value is kept, because a notebook may import pyplot later.
-    """
-    if "matplotlib" in sys.modules:
-        return sys.modules["matplotlib"]
-    backend = os.environ.pop("MPLBACKEND", None)
-    try:
-        mpl = importlib.import_module("matplotlib")
-    finally:
-        if backend is not None:
-            os.environ["MPLBACKEND"] = backend
-    if backend:
-        with suppress(ValueError):  # the value that matplotlib would refuse at its import
-            mpl.rcParams["backend"] = backend
-    return mpl
-
-
-def _whole_run(data: PlotData) -> Window:
-    return (data.start_us, max(data.end_us, data.start_us + 1))
-
-
-def _title(trace: Trace) -> str:
-    header = trace.header
-    if not header.scenario:
-        return "High watermark and log end offset"
-    return f"{header.scenario}, seed {header.seed}"
+    window = window_of(data, from_us, to_us)
+    name = title or title_of(trace, TITLE)
+    with matplotlib_settings():
+        figure = _figure(data, window, name)
+    return Drawn(figure, name, describe_data(data) + shown_part(data, window))
 
 
 def _figure(data: PlotData, window: Window, title: str) -> Figure:
@@ -189,23 +110,8 @@ def _figure(data: PlotData, window: Window, title: str) -> Figure:
         draw_close_up(below, data, window, curves, close_up)
     draw_rows(figure.add_subplot(grid[len(parts) - 1], sharex=offsets), data, window)
     figure.text(LEFT, 1 - 0.38 / height, title, fontsize=16, fontweight="bold")
-    figure.text(LEFT, 1 - 0.66 / height, headline(data), color=INK)
+    figure.text(LEFT, 1 - 0.66 / height, headline(data) + shown_part(data, window), color=INK)
+    note = how_equal_curves_are_drawn(data, curves, OFFSETS_IN * 72)
+    figure.text(RIGHT, 1 - 0.38 / height, note, color=INK, ha="right", fontsize=10)
     draw_legend(figure, data, LEFT, 1 - (HEAD_IN - 0.04) / height, LEGEND_IN / height)
     return figure
-
-
-def _with_description(svg: bytes, title: str, description: str) -> bytes:
-    """Add a title and a description for screen readers to the SVG, and fallback fonts."""
-    from html import escape
-
-    text = svg.decode("utf-8").replace("'DejaVu Sans'", FONTS)
-    start = text.index("<svg")
-    end = text.index(">", start)
-    labels = ' role="img" aria-labelledby="yak-title yak-desc"'
-    named = f'<title id="yak-title">{escape(title, quote=False)}</title>'
-    described = f'<desc id="yak-desc">{escape(description, quote=False)}</desc>'
-    rest = text[end + 1 :]
-    own_title = rest.find("<title>", 0, rest.find("<metadata>"))
-    if own_title >= 0:
-        rest = rest[:own_title] + rest[rest.index("</title>", own_title) + len("</title>") :]
-    return f"{text[:end]}{labels}>\n {named}\n {described}{rest}".encode()

@@ -1,0 +1,79 @@
+"""The distribution of a figure over many runs: each run as a dot, and the share of runs below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from yak_sim.plot.rendering import LEFT, RIGHT, WIDTH_IN, Drawn, matplotlib_settings
+from yak_sim.plot.style import INK, colour_of, marker_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Groups = Mapping[str, Sequence[float]]
+"""Values of runs by the name of their group, such as a setting."""
+
+HEIGHT_IN: Final = 4.6
+
+
+def plot_distribution(
+    values: Sequence[float] | Groups, *, label: str = "value", title: str = ""
+) -> Figure:
+    """Return the figure of the distribution of a number over runs.
+
+    ``values`` has one number per run, or such numbers by group. ``label`` names the number and its
+    unit. The curve of a group gives for each number the share of its runs that are not above it.
+    Raise ValueError if a group has no value.
+    """
+    return draw_distribution(values, label=label, title=title).for_notebook()
+
+
+def draw_distribution(
+    values: Sequence[float] | Groups, *, label: str = "value", title: str = ""
+) -> Drawn:
+    """Draw the figure of :func:`plot_distribution`."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    groups = dict(values) if isinstance(values, Mapping) else {"": values}
+    empty = [name for name, numbers in groups.items() if not numbers]
+    if empty or not groups:
+        where = f" in the group {empty[0]!r}" if empty and empty[0] else ""
+        raise ValueError(f"a distribution needs at least one value{where}, got none")
+    runs = sum(len(numbers) for numbers in groups.values())
+    name = title or f"{label} of {runs:,} {'run' if runs == 1 else 'runs'}"
+    sentences = []
+    with matplotlib_settings():
+        figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN))
+        axes = figure.add_subplot()
+        figure.subplots_adjust(left=LEFT, right=RIGHT, top=0.78, bottom=0.13)
+        for number, (group, numbers) in enumerate(groups.items()):
+            xs = sorted(float(each) for each in numbers)
+            shares = [(at + 1) / len(xs) for at in range(len(xs))]
+            axes.plot(
+                [xs[0], *xs], [0.0, *shares], drawstyle="steps-post", color=colour_of(number),
+                lw=1.8, marker=marker_of(number), ms=4 if len(xs) > 60 else 6, mec="white", mew=0.5,
+                markevery=range(1, len(xs) + 1), label=group or "runs",
+            )
+            median = xs[(len(xs) - 1) // 2]
+            sentences.append(
+                f"{f'{group}: ' if group else ''}median {median:,g}, {xs[0]:,g} to {xs[-1]:,g}"
+            )
+        axes.axhline(0.5, color="0.6", lw=0.9, ls=":")
+        axes.grid(axis="y", color="0.85", lw=0.6)
+        axes.set_axisbelow(True)
+        axes.set_ylim(0, 1.04)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set_ylabel("share of the runs")
+        axes.set_xlabel(label)
+        figure.text(LEFT, 0.925, name, fontsize=16, fontweight="bold")
+        headline = "; ".join(sentences) if len(sentences) <= 3 else f"{len(sentences)} groups"
+        figure.text(LEFT, 0.865, headline, color=INK)
+        if len(groups) > 1:
+            figure.legend(
+                loc="lower left", bbox_to_anchor=(LEFT, 0.785), frameon=False, ncol=len(groups),
+                fontsize=10.5, borderaxespad=0, borderpad=0,
+            )
+    return Drawn(figure, name, f"Distribution of {label} over {runs:,} runs. "
+                 + "; ".join(sentences) + ".")
