@@ -38,8 +38,21 @@ class OwnChecks:
 
 
 OTHERS = {
+    "acks_compared": ["brokers=5", "min_isr=3", "records=50"],
+    "all_asleep": ["brokers=5", "flush=os", "asleep_ms=100000"],
+    "asymmetric_partition": ["brokers=5", "one_way=true", "flush=os"],
+    "divergent_logs": ["brokers=4", "brokers=5", "brokers=2"],
+    "full_disk": ["brokers=5", "of=follower", "flush=os"],
+    "idempotent_retry": ["brokers=5", "flush=os", "peer_lost=true"],
+    "leader_cut_off": ["brokers=5", "cut_off_ms=1000", "lease_us=5000000"],
     "leader_failover": ["brokers=2", "brokers=5", "min_isr=1", "min_isr=3", "peer_lost=true"],
+    "metadata_outage": ["brokers=5", "flush=os", "outage_ms=20000"],
+    "min_isr_bill": ["min_isr=1", "min_isr=3", "brokers=5"],
+    "power_loss": ["flush=os", "brokers=5", "load_ms=2000"],
+    "rolling_restart": ["brokers=5", "down_ms=5000", "flush=os"],
     "slow_follower": ["brokers=4", "brokers=5", "flush=os"],
+    "store_forgets": ["brokers=5", "flush=os", "changes=2"],
+    "two_producers_one_id": ["brokers=5", "flush=os", "records=30"],
     "zombie_leader": ["brokers=4", "brokers=5", "flush=os", "min_isr=1", "peer_lost=true"],
 }
 """Scenario -> settings of another cluster."""
