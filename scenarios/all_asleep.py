@@ -18,7 +18,7 @@ where the action takes effect.
 
 from __future__ import annotations
 
-from yak_sim import Script, Situation, World, run_as_script, scenario, seconds
+from yak_sim import Script, Situation, World, millis, run_as_script, scenario, seconds
 
 RATE_PER_S = 10
 
@@ -40,7 +40,7 @@ def all_asleep(world: World, *, asleep_ms: int = 10_000) -> Script:
     machines = (*world.brokers, safe.node_id, fast.node_id)
     for node in machines:
         world.pause(node)
-    yield world.sleep(asleep_ms * 1000)
+    yield world.sleep(millis(asleep_ms))
     for node in machines:
         world.resume(node)
     woke_at = world.now_us
@@ -60,6 +60,8 @@ def all_asleep(world: World, *, asleep_ms: int = 10_000) -> Script:
         lambda: fast.acked_count > fast_before, within=seconds(3), what="acks=1 works again"
     )
     world.figure("lease_back_us", world.now_us - woke_at)
+    safe.stop()
+    fast.stop()
     yield world.sleep(2 * world.config.lease_us)
     world.expect.that(
         f"The sleep deposes no leader: {leader} leads before and after it",
@@ -67,8 +69,6 @@ def all_asleep(world: World, *, asleep_ms: int = 10_000) -> Script:
         expected=f"one election, leader {leader}",
         happened=f"{world.reached(Situation.LEADER_ELECTED)} elections, leader {world.leader}",
     )
-    safe.stop()
-    fast.stop()
     yield world.until(
         lambda: safe.finished and fast.finished, within=seconds(130), what="every batch is resolved"
     )

@@ -19,7 +19,7 @@ In a protocol where silence starts an election, step 4 replaces a leader that wo
 
 from __future__ import annotations
 
-from yak_sim import Script, Situation, World, run_as_script, scenario, seconds
+from yak_sim import Script, Situation, World, millis, run_as_script, scenario, seconds
 
 RATE_PER_S = 20
 
@@ -40,7 +40,7 @@ def asymmetric_partition(world: World, *, one_way: bool = False, length_ms: int 
     )
 
     began_at = world.now_us
-    ends = began_at + length_ms * 1000
+    ends = began_at + millis(length_ms)
     fault = world.disconnect(leader, cut_off) if one_way else world.partition(leader, cut_off)
     yield world.sleep(seconds(0.5))
     acked_before = producer.acked_count

@@ -38,22 +38,11 @@ def divergent_logs(world: World) -> Script:
     led: list[str] = []
     turns = len(world.brokers)
     while len(led) < turns:
-        leader = str(world.leader)
-        led.append(leader)
-        world.partition(leader, [node for node in world.brokers if node != leader])
-        record = b"tail of epoch %d" % world.broker(leader).epoch
-        acks = "all" if len(world.isr) >= world.config.min_isr else "1"
-        world.producer(values=[record], first=leader, acks=acks)
-        yield world.until(
-            lambda leader=leader: world.broker(leader).flushed_end == COMMON + 1,
-            within=seconds(5),
-            what=f"{leader} alone has a record at offset {COMMON}",
-        )
-        world.crash(leader)
-        world.heal()
+        led.append(str(world.leader))
+        yield from append_alone(world, led[-1])
         if len(led) < turns:
             yield world.until(
-                lambda leader=leader: world.leader not in (None, leader),
+                lambda: world.leader not in (None, led[-1]),
                 within=seconds(20),
                 what="another broker is the leader",
             )
@@ -65,8 +54,17 @@ def divergent_logs(world: World) -> Script:
         happened=f"epochs {epochs}",
     )
 
+    yield world.sleep(seconds(1))
     for node in world.brokers:
         world.restart(node)
+    yield world.until(
+        lambda: world.leader is not None, within=seconds(20), what="a broker is the leader"
+    )
+    yield world.until(
+        lambda: all(world.truncations_of(node) for node in led[:-1]),
+        within=seconds(0.2),
+        what="the others truncate",
+    )
     yield world.until(
         lambda: all(producer.finished for producer in world.producers),
         within=seconds(130),
@@ -87,6 +85,21 @@ def divergent_logs(world: World) -> Script:
     world.expect.no_duplicates()
     world.expect.outcomes_are_true()
     world.expect.logs_converge()
+
+
+def append_alone(world: World, leader: str) -> Script:
+    """Let the leader append a record that no other broker gets, and crash it."""
+    world.partition(leader, [node for node in world.brokers if node != leader])
+    record = b"tail of epoch %d" % world.broker(leader).epoch
+    acks = "all" if len(world.isr) >= world.config.min_isr else "1"
+    world.producer(values=[record], first=leader, acks=acks)
+    yield world.until(
+        lambda: world.broker(leader).flushed_end == COMMON + 1,
+        within=seconds(5),
+        what=f"{leader} alone has a record at offset {COMMON}",
+    )
+    world.crash(leader)
+    world.heal()
 
 
 if __name__ == "__main__":

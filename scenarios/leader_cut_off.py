@@ -20,7 +20,7 @@ lease come to an end. Raft's leader resigns when it hears nothing from a majorit
 
 from __future__ import annotations
 
-from yak_sim import Script, Situation, World, run_as_script, scenario, seconds
+from yak_sim import Script, Situation, World, millis, run_as_script, scenario, seconds
 
 RATE_PER_S = 10
 
@@ -42,7 +42,7 @@ def leader_cut_off(world: World, *, cut_off_ms: int = 6000) -> Script:
     world.partition(old, others)
     yield world.sleep(seconds(0.5))
     hw, safe_before, fast_before = world.broker(old).hw, safe.acked_count, fast.acked_count
-    yield world.sleep(cut_off_ms * 1000)
+    yield world.sleep(millis(cut_off_ms))
     view = world.broker(old)
     world.expect.that(
         f"{old} renews its lease, so there is no election",

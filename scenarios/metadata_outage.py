@@ -16,7 +16,7 @@ A crash of the leader during the outage would stop all writes until the store is
 
 from __future__ import annotations
 
-from yak_sim import Script, Situation, World, run_as_script, scenario, seconds
+from yak_sim import Script, Situation, World, millis, run_as_script, scenario, seconds
 
 RATE_PER_S = 10
 
@@ -38,7 +38,7 @@ def metadata_outage(world: World, *, outage_ms: int = 10_000) -> Script:
     began_at = world.now_us
     yield world.sleep(world.config.lease_us + seconds(0.1))
     safe_before, fast_before = safe.acked_count, fast.acked_count
-    yield world.at(began_at + outage_ms * 1000)
+    yield world.at(began_at + millis(outage_ms))
     committed, refused = safe.acked_count - safe_before, fast.acked_count == fast_before
     world.figure("committed_after_lease", committed)
     world.expect.that(
@@ -52,6 +52,8 @@ def metadata_outage(world: World, *, outage_ms: int = 10_000) -> Script:
     yield world.until(
         lambda: fast.acked_count > fast_before, within=seconds(2), what="acks=1 works again"
     )
+    safe.stop()
+    fast.stop()
     yield world.sleep(2 * world.config.lease_us)
     world.expect.that(
         f"{leader} leads before, during and after the outage",
@@ -59,8 +61,6 @@ def metadata_outage(world: World, *, outage_ms: int = 10_000) -> Script:
         expected=f"one election, leader {leader}",
         happened=f"{world.reached(Situation.LEADER_ELECTED)} elections, leader {world.leader}",
     )
-    safe.stop()
-    fast.stop()
     yield world.until(
         lambda: safe.finished and fast.finished, within=seconds(130), what="every batch is resolved"
     )

@@ -18,7 +18,7 @@ cluster stays down until an operator decides, instead of hiding the loss.
 
 from __future__ import annotations
 
-from yak_sim import Script, World, run_as_script, scenario, seconds
+from yak_sim import Script, World, millis, run_as_script, scenario, seconds
 
 RATE_PER_S = 20
 
@@ -42,7 +42,7 @@ def min_isr_bill(world: World, *, alone_ms: int = 4000) -> Script:
     acked_before = producer.acked_count
     stopped_at = world.now_us
     yield world.until_isr([leader])
-    yield world.sleep(alone_ms * 1000)
+    yield world.sleep(millis(alone_ms))
     alone = producer.acked_count - acked_before
     world.figure("acked_with_one_copy", alone)
     check_one_copy(world, alone)

@@ -17,9 +17,9 @@ YAK promises the survival of up to ``min_isr - 1`` such crashes at the same time
 
 from __future__ import annotations
 
-from yak_sim import Script, World, run_as_script, scenario, seconds
+from yak_sim import Script, World, millis, run_as_script, scenario, seconds
 
-RATE_PER_S = 200
+RATE_PER_S = 80
 
 
 @scenario(seed=7, brokers=3)
@@ -28,7 +28,7 @@ def power_loss(world: World, *, load_ms: int = 500) -> Script:
     yield world.until_ready()
     producer = world.producer(rate_per_s=RATE_PER_S)
     consumer = world.consumer()
-    yield world.sleep(load_ms * 1000)
+    yield world.sleep(millis(load_ms))
 
     acked = producer.acked_count
     for node in world.brokers:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from yak_sim import Script, World, run_as_script, scenario, seconds
+from yak_sim import Script, World, millis, run_as_script, scenario, seconds
 
 RATE_PER_S = 20
 
@@ -38,7 +38,7 @@ def rolling_restart(world: World, *, wait: bool = True, down_ms: int = 1000) -> 
 
     running_min = len(world.brokers)
     for node in world.brokers:
-        world.stop(node, for_us=down_ms * 1000)
+        world.stop(node, for_us=millis(down_ms))
         yield world.until_down(node)
         running_min = min(running_min, len(world.running))
         if wait:

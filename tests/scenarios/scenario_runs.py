@@ -61,7 +61,7 @@ def assert_sound(result: RunResult) -> None:
     assert not result.violations
     assert result.expectations
     assert all(expectation.held for expectation in result.expectations)
-    if result.world.running:
+    if result.world.leader is not None:
         assert all(producer.outstanding == 0 for producer in result.world.producers)
     assert result.scenario in HALTING or result.world.halts == {}
     assert result.trace.dropped == 0
