@@ -17,13 +17,13 @@ disk of a follower is full: there is no election, and commits wait only for the 
 
 from __future__ import annotations
 
-from yak_sim import Script, Situation, World, run_as_script, scenario, seconds
+from yak_sim import Script, Situation, World, millis, run_as_script, scenario, seconds
 
 RATE_PER_S = 20
 
 
 @scenario(seed=7, brokers=3)
-def full_disk(world: World, *, of: str = "leader") -> Script:
+def full_disk(world: World, *, of: str = "leader", full_ms: int = 5000) -> Script:
     """A disk is full: the broker halts, the others go on, and no record is lost."""
     yield world.until_ready()
     leader = str(world.leader)
@@ -37,7 +37,8 @@ def full_disk(world: World, *, of: str = "leader") -> Script:
     )
 
     world.expect_halt(full)
-    world.fill_disk(full)
+    space_again_at = world.now_us + millis(full_ms)
+    world.fill_disk(full, for_us=millis(full_ms))
     yield world.until_down(full, within=seconds(2))
     halted_at, acked = world.now_us, producer.acked_count
     world.expect.that(
@@ -61,7 +62,8 @@ def full_disk(world: World, *, of: str = "leader") -> Script:
         happened=f"{world.reached(Situation.LEADER_ELECTED)}",
     )
 
-    world.free_disk(full)
+    yield world.at(space_again_at)
+    world.tell(f"the disk of {full} has space again")
     world.restart(full)
     yield world.until_back(full)
     producer.stop()

@@ -4,22 +4,28 @@ Source: KIP-841, "Fenced replicas should not be allowed to join the ISR in KRaft
 that was shutting down joined the ISR again and then ended, so commits waited for a broker that was
 not there. "Up" is not "back": a restart plan must wait for the ISR.
 
-1. For each broker: request a clean stop, wait until the process has ended, start it again, and wait
-   until it is back (``until_back``): its process runs, it has registered, and it is in the ISR.
-2. A producer sends records all the time.
+1. For each broker: request a clean stop, wait until the process has ended, and start it again after
+   ``down_ms``.
+2. Wait until it is back (``until_back``): its process runs, has registered, and is in the ISR.
+   Then wait until records are acknowledged again, before the next broker is stopped.
+3. A producer sends records all the time. All of them are acknowledged in the end.
 
-The restart of the leader is the longest time without an acknowledgement, the figure
-``longest_wait_us``: YAK has no hand-over at a stop, so the others wait until the old leader has
-registered again or its lease has expired. At most one broker is down at any time, so the ISR always
-has min ISR members. With ``--set wait=false`` the plan does not wait for a broker before it stops
-the next one. Then all are down at once, and the run is not valid.
+The figure ``longest_wait_us`` is the longest time without an acknowledgement. YAK has no hand-over
+at a stop: the followers of a stopped leader wait until it has registered again, or until its lease
+has expired. A stopped follower stays in the ISR, because it loses nothing, and commits wait for it
+until it is back, or for ``replica_lag_us``. A producer whose requests time out asks the other
+brokers for some time before it asks the leader again, which makes the wait longer. Kafka's
+controlled shutdown hands over the leadership and leaves the ISR before the process ends.
+
+With ``--set wait=false`` the plan does not wait for a broker before it stops the next one. Then all
+are down at once, and the run is not valid.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from yak_sim import Script, World, millis, run_as_script, scenario, seconds
+from yak_sim import Script, SimProducer, World, millis, run_as_script, scenario, seconds
 
 RATE_PER_S = 20
 
@@ -43,6 +49,7 @@ def rolling_restart(world: World, *, wait: bool = True, down_ms: int = 1000) -> 
         running_min = min(running_min, len(world.running))
         if wait:
             yield world.until_back(node)
+            yield from until_acked_again(world, producer)
     down = len(world.brokers) - running_min
     world.figure("down_at_once", down)
     world.expect.that(
@@ -70,6 +77,16 @@ def rolling_restart(world: World, *, wait: bool = True, down_ms: int = 1000) -> 
     world.expect.no_duplicates()
     world.expect.order_kept()
     world.expect.logs_converge()
+
+
+def until_acked_again(world: World, producer: SimProducer) -> Script:
+    """Wait for an acknowledgement from now on."""
+    acked = producer.acked_count
+    yield world.until(
+        lambda: producer.acked_count > acked,
+        within=seconds(10),
+        what="records are acknowledged again",
+    )
 
 
 if __name__ == "__main__":

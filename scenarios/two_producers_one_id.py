@@ -20,18 +20,22 @@ from __future__ import annotations
 
 from yak_sim import Script, World, millis, run_as_script, scenario, seconds
 
+RATE_PER_S = 20
+
 
 @scenario(seed=7, brokers=3, limits={"delivery_timeout_us": seconds(2)})
 def two_producers_one_id(world: World, *, records: int = 10) -> Script:
     """Two producers use one id: the one with the older producer epoch is fenced."""
     yield world.until_ready()
-    first = world.producer(values=2 * records, hold=True)
+    first = world.producer(values=2 * records, rate_per_s=RATE_PER_S, hold=True)
     first.send(records)
     yield world.until(
         lambda: first.acked_count == records, within=seconds(10), what="the first ten are written"
     )
 
-    copy = world.producer(values=records + 1, hold=True, same_id_as=first)
+    copy = world.producer(
+        values=records + 1, rate_per_s=RATE_PER_S, hold=True, same_id_as=first
+    )
     fault = world.partition(copy.node_id, "brokers")
     copy.send(1)
     yield world.until(

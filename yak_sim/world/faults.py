@@ -238,7 +238,7 @@ class Faults(Cluster):
         changes = len(self.engine.store.executor.history)
         if not 1 <= count <= changes:
             raise ValueError(f"count must be between 1 and {changes}, got {count}")
-        self._record("lose_writes", STORE, None, (("count", count),))
+        self._record("lose_writes", STORE, 0, (("count", count),))
         self.tell(f"the metadata store loses its last {count} changes of the partition state")
         self.engine.store.lose_writes(count)
 
@@ -255,14 +255,6 @@ class Faults(Cluster):
         self.tell(f"the disk of {node} is full")
         disk.full = True
         self._after(for_us, disk.clear_faults)
-
-    def free_disk(self, node: NodeId) -> None:
-        """End a full disk or a stall of a node."""
-        machine = self._machine(node)
-        if machine.disk.full:
-            self._record("free_disk", node, None)
-            self.tell(f"the disk of {node} has space again")
-        machine.disk.clear_faults()
 
     def heal_everything(self) -> None:
         """End all faults (network, store, disks, pauses) and start the brokers that are down."""

@@ -172,6 +172,5 @@ _ACTIONS: Final[Mapping[str, _Action]] = {
     "lose_writes": lambda f, target, us, d: f.lose_store_writes(_number(d, "count", 1)),
     "stall_disk": lambda f, node, us, d: f.stall_disk(node, for_us=us or 0),
     "fill_disk": lambda f, node, us, d: f.fill_disk(node, for_us=us),
-    "free_disk": lambda f, node, us, d: f.free_disk(node),
 }
 """The action of each fault kind. :class:`yak_sim.world.faults.Faults` records the same kinds."""
