@@ -36,11 +36,11 @@ def min_isr_bill(world: World, *, alone_ms: int = 4000) -> Script:
         what="the first records are acknowledged",
     )
 
+    stopped_at = world.now_us
     for node in followers:
         world.crash(node, "nothing")
     yield world.sleep(seconds(0.5))
     acked_before = producer.acked_count
-    stopped_at = world.now_us
     yield world.until_isr([leader])
     yield world.sleep(millis(alone_ms))
     alone = producer.acked_count - acked_before

@@ -119,8 +119,8 @@ def write_picture(path: Path) -> None:
         return
     trace = result_of(path.stem).trace
     svg = render_watermarks(trace).svg.decode("utf-8")
-    # Two decimals of a point are enough, and halve the file.
-    svg = PATH.sub(lambda found: DECIMALS.sub(r"\1", found[0]), svg)
+    # Two decimals of a point are enough, and a path needs no line for each of its points.
+    svg = PATH.sub(lambda found: DECIMALS.sub(r"\1", found[0]).replace("\n", " "), svg)
     svg = "\n".join(line.rstrip() for line in svg.splitlines())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{svg}\n<!-- yak:{picture_digest(digest_of(trace))} -->\n", encoding="utf-8")
