@@ -1,13 +1,13 @@
-"""Generate the blocks of README.md and docs/*.md that the code determines, and one picture.
+"""Generate the blocks of README.md and docs/*.md that the code determines, and the pictures.
 
 A block is between ``<!-- generated: name -->`` and ``<!-- end: name -->``; the rest of a page is
 written by hand. Excerpts of the source have markers of their own (docs/tables/excerpts.py). Run
 ``python docs/generate.py`` after a change of the code. With ``--check``, nothing is written, and
 the exit code is 1 if anything is stale; tests/tidy/test_docs.py checks the same. The modules of
-docs/tables make the blocks, those of docs/failover_picture the picture.
+docs/tables make the blocks, those of docs/failover_picture the picture of README.md.
 
-The picture docs/images/failover.svg contains a digest of the data that it was drawn from. Only
-this digest is compared, because the bytes of the file depend on the version of matplotlib.
+A picture contains a digest of the run and of the code that it was drawn from. Only this digest is
+compared, because the bytes of the file depend on the version of matplotlib.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from docs.failover_picture import file as picture
 from docs.tables import (
     api,
     excerpts,
+    gallery,
     glossary,
     invariants,
     metrics,
@@ -86,6 +87,8 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "scenario-producer": scenario_api.producer,
     "scenario-consumer": scenario_api.consumer,
     "scenario-expectations": scenario_api.expectations,
+    "gallery-contents": gallery.contents,
+    "gallery": gallery.entries,
     "scenario-testing": scenario_api.testing_api,
     "api-core": lambda: api.names("yak_core"),
     "api-sim": lambda: api.names("yak_sim"),
@@ -144,6 +147,11 @@ def main(words: list[str]) -> int:
         found.append(Stale(picture.PICTURE.relative_to(ROOT).as_posix(), "picture"))
         if not words:
             picture.write()
+    runs = gallery.run_digests((ROOT / "docs" / "scenario-gallery.md").read_text("utf-8"))
+    for path in gallery.stale_pictures(runs):
+        found.append(Stale(path.relative_to(ROOT).as_posix(), "picture"))
+        if not words:
+            gallery.write_picture(path)
     verb = "is stale" if words else "written"
     sys.stdout.writelines(f"{page}: {name} {verb}\n" for page, name in found)
     return 1 if words and found else 0

@@ -1,5 +1,9 @@
 """A leader crashes with committed, unreplicated and unflushed records in its log.
 
+Source: KIP-101, "Alter Replication Protocol to use Leader Epoch rather than High Watermark for
+Truncation", 2016. Before it, a follower truncated to its own high watermark, which trails that of
+the leader. So a crash of the leader soon after could lose committed records.
+
 Committed records survive. Unreplicated records are truncated when the old leader restarts.
 Unflushed records are lost in the crash. The producer retries, so every record is in the log once
 and in order.

@@ -1,8 +1,10 @@
 """A slow follower is removed from the ISR, the high watermark advances, and the follower rejoins.
 
+Source: KIP-16, "Automated Replica Lag Tuning", 2015. A limit in records removed healthy followers
+after each large batch, so Kafka measures the lag in time.
+
 The high watermark is the minimum over the in-sync replicas, so one slow member delays all commits.
-The leader removes a member that lags for too long (KIP-16), and adds it again after it has caught
-up.
+The leader removes a member that lags for too long, and adds it again after it has caught up.
 """
 
 from __future__ import annotations

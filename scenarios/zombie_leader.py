@@ -1,8 +1,11 @@
 """A partitioned leader keeps serving its clients, cannot commit, and is fenced when it reconnects.
 
+Source: KIP-320, "Allow fetchers to detect and handle log truncation", 2018. Requests of replicas
+and consumers carry the leader epoch, so that messages of an old epoch are refused, not believed.
+
 It cannot reach its peers or the store until two seconds after the next election. It appends the
 records of the producer and acknowledges none of them, because of acks=all. When its links recover,
-it is fenced and truncates the records that only it had appended (KIP-101, KIP-320).
+it is fenced and truncates the records that only it had appended (KIP-101).
 """
 
 from __future__ import annotations

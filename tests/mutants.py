@@ -90,6 +90,9 @@ MUTANTS: dict[str, Mutant] = {
             truncation_point=lambda epochs, leo, hw, first_of_epoch, message: leo,
             conflict_point=lambda epochs, leo, message: leo),
         claims={
+            "acks_compared": "The crash loses no record with acks=all",
+            "divergent_logs": "the others truncate",
+            "leader_cut_off": "The logs converge",
             "leader_failover": "records are truncated after",
             "zombie_leader": "that only it had appended",
         }),
@@ -144,12 +147,16 @@ MUTANTS: dict[str, Mutant] = {
         Rules(advance_high_watermark=lambda hw, committed, maximal, positions, min_isr: (
             right.advance_high_watermark(hw, committed, maximal, positions, 0)
         )),
-        golden=("hw_does_not_advance_below_min_isr",)),
+        golden=("hw_does_not_advance_below_min_isr",),
+        claims={"min_isr_bill": "No record is acknowledged"}),
     "commit what one replica has": Mutant("R5", (),
         Rules(advance_high_watermark=lambda hw, committed, maximal, positions, min_isr: (
             max([hw, *positions.values()])
         )),
         claims={
+            "acks_compared": "acks=all waits for the followers",
+            "divergent_logs": "Nothing acknowledged is lost",
+            "leader_cut_off": "commits nothing, and acknowledges only acks=1",
             "leader_failover": "Only committed records are acknowledged",
             "slow_follower": "The high watermark does not advance",
             "zombie_leader": "appends records and acknowledges none",
@@ -162,7 +169,10 @@ MUTANTS: dict[str, Mutant] = {
         claims={"slow_follower": "The high watermark does not advance"}),
     "never in lag": Mutant("R6", (),
         Rules(in_lag=_never),
-        claims={"slow_follower": "has left the ISR"}),
+        claims={
+            "asymmetric_partition": "The ISR becomes n1, n2",
+            "slow_follower": "has left the ISR",
+        }),
     # The high watermark is enough to join the ISR, as before KAFKA-7128.
     "expand before the epoch's start": Mutant("R7", ("F14",),
         Rules(may_join=lambda view: right.may_join(replace(view, epoch_start=0))),
@@ -183,7 +193,11 @@ MUTANTS: dict[str, Mutant] = {
     "accept any sequence": Mutant("R9", ("F66", "F67"),
         Rules(accept_sequence=lambda known, batch: SequenceCheck(SequenceResult.ACCEPT)),
         golden=("out_of_order_batch_is_refused",),
-        claims={"slow_follower": "No batch is in the log twice"}),
+        claims={
+            "full_disk": "read exactly what was sent",
+            "slow_follower": "No batch is in the log twice",
+            "two_producers_one_id": "The producer with the older epoch is fenced",
+        }),
     # Kafka before KIP-360 has the same code for both.
     "unknown producer is a gap": Mutant("R9", ("F75",),
         Rules(accept_sequence=lambda known, batch: (
@@ -204,7 +218,8 @@ MUTANTS: dict[str, Mutant] = {
         invariants=("ProducerTableIsFold",)),
     "new leader knows no producer": Mutant("R9", ("F69",),
         Rules(producers_of_new_leader=lambda followed: ProducerTable()),
-        golden=("new_leader_recognises_retries",)),
+        golden=("new_leader_recognises_retries",),
+        claims={"idempotent_retry": "The new leader recognises each retry"}),
     "request outlives its epoch": Mutant("R10", ("F58",),
         Rules(survives_step_down=_always),
         golden=("pending_requests_fail_when_the_leader_steps_down",)),
@@ -223,10 +238,16 @@ MUTANTS: dict[str, Mutant] = {
         golden=("latest_offset_waits_for_the_epoch_start",)),
     "campaign against a live leader": Mutant("R14", (),
         Rules(may_campaign=lambda view: view.in_isr or view.in_elr),
-        golden=("store_outage_restarts_the_lease_watch",)),
+        golden=("store_outage_restarts_the_lease_watch",),
+        claims={"all_asleep": "The sleep deposes no leader"}),
     "all acks past the lease": Mutant("R15", (),
         Rules(serves_acks=_always),
-        golden=("leader_with_an_expired_lease_accepts_acks_all_only",)),
+        golden=("leader_with_an_expired_lease_accepts_acks_all_only",),
+        claims={
+            "all_asleep": "After the sleep, acks=all is acknowledged and acks=1 is refused",
+            "leader_cut_off": "refuses acks=1 before another broker is elected",
+            "metadata_outage": "After the lease, acks=all is committed and acks=1 is refused",
+        }),
     "no stepping down": Mutant("R16", (),
         Rules(must_step_down=_never),
         golden=("leader_steps_down_on_a_higher_epoch",),

@@ -80,11 +80,13 @@ def sim() -> None:
 @click.pass_obj
 def list_command(catalog: Catalog) -> None:
     """Print each scenario with its description and its own settings."""
-    for name in catalog.names():
+    names = catalog.names()
+    width = max(map(len, names), default=0) + 2
+    for name in names:
         scenario = load(catalog, name)
-        click.echo(f"{name:<18}{scenario.text.splitlines()[0] if scenario.text else ''}")
+        click.echo(f"{name:<{width}}{scenario.text.splitlines()[0] if scenario.text else ''}")
         for parameter, default in scenario.parameters.items():
-            click.echo(f"{'':<18}--set {parameter}={default}")
+            click.echo(f"{'':<{width}}--set {parameter}={default}")
 
 
 sim.add_command(sweep_command)

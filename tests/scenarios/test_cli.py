@@ -181,11 +181,16 @@ def test_settings_reach_the_run() -> None:
 
 
 def test_the_list_has_all_scenarios() -> None:
-    """Method: compare with the scenarios and the first lines of their texts."""
+    """Method: compare with the scenarios, the first lines of their texts and their settings."""
     ran = CliRunner().invoke(main, ["sim", "list"])
     assert ran.exit_code == 0
     rows = [line.split(None, 1) for line in ran.stdout.splitlines()]
-    assert rows == [[name, load(name).text.splitlines()[0]] for name in NAMES]
+    expected = []
+    for name in NAMES:
+        expected.append([name, load(name).text.splitlines()[0]])
+        settings = load(name).parameters.items()
+        expected += [["--set", f"{setting}={default}"] for setting, default in settings]
+    assert rows == expected
 
 
 @pytest.mark.parametrize(

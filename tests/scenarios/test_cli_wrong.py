@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.scenarios.scenario_runs import last_lines
+from tests.scenarios.scenario_runs import NAMES, last_lines
 from tests.tidy.tree import ROOT
 from yak_cli import main
 
@@ -69,7 +69,7 @@ def verdict() -> dict[str, object]:
 RUN = "sim run leader_failover"
 NO_FILE = os.strerror(errno.ENOENT)
 WRONG = {
-    "sim run nonesuch": ("nonesuch", "leader_failover, slow_follower"),
+    "sim run nonesuch": ("nonesuch", ", ".join(NAMES)),
     "sim run ../scenarios/leader_failover": ("../scenarios/leader_failover",),
     "sim run none.py": ("none.py",),
     f"{RUN} --seed x": ("--seed", "'x'"),

@@ -50,6 +50,15 @@ class StoreModel:
         self.status = dict(request.status)
         return StoreOk(NO_VALUE)
 
+    def lose_writes(self, count: int) -> None:
+        """Forget the last ``count`` partition states, as a failover to a stale replica does.
+
+        The contract of the store excludes this fault (F80). The lease counters stay.
+        """
+        assert 1 <= count <= len(self.history)
+        del self.history[-count:]
+        self.state = self.history[-1] if self.history else None
+
     def _on_cas(self, request: Cas) -> StoreOk | Refused:
         stored = None if self.state is None else self.state.stamp
         if stored != request.expected:

@@ -54,20 +54,27 @@ class Engine:
         """Add a machine for a broker, not yet started, and return it."""
         return self._add(node_id, BROKERS, build, config)
 
-    def add_client(self, node_id: NodeId, build: Build, config: ClientConfig) -> Machine:
+    def add_client(
+        self, node_id: NodeId, build: Build, config: ClientConfig, nonce_of: NodeId | None = None
+    ) -> Machine:
         """Add a machine for a producer or a consumer, not yet started, and return it."""
-        return self._add(node_id, CLIENTS, build, config)
+        return self._add(node_id, CLIENTS, build, config, nonce_of)
 
     def run_for(self, duration_us: Micros) -> None:
         """Process all events of the next ``duration_us`` microseconds."""
         self.clock.run_until(self.clock.now() + duration_us)
 
     def _add(
-        self, node_id: NodeId, group: str, build: Build, config: BrokerConfig | ClientConfig
+        self,
+        node_id: NodeId,
+        group: str,
+        build: Build,
+        config: BrokerConfig | ClientConfig,
+        nonce_of: NodeId | None = None,
     ) -> Machine:
         topology = self.topology
         link = topology.peer_link if group == BROKERS else topology.client_link
-        machine = Machine(self.shared, node_id, group, build, config, link)
+        machine = Machine(self.shared, node_id, group, build, config, link, nonce_of)
         self.machines[node_id] = machine
         return machine
 

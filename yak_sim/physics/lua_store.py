@@ -38,6 +38,9 @@ class RedisClient(Protocol):
     def hgetall(self, name: str) -> object:
         """Return all fields of a hash."""
 
+    def delete(self, name: str) -> object:
+        """Delete a key."""
+
 
 class LuaStore:
     """The store of one cluster on ``client``, with the interface of a ``StoreModel``.
@@ -68,6 +71,15 @@ class LuaStore:
         if isinstance(request, Cas) and isinstance(outcome, StoreOk):
             self.history.append(request.state)
         return outcome
+
+    def lose_writes(self, count: int) -> None:
+        """Forget the last ``count`` partition states, as a failover to a stale replica does."""
+        assert 1 <= count <= len(self.history)
+        del self.history[-count:]
+        self._client.delete(self._keys.state)
+        if self.history:
+            # The CAS script writes any state to an empty store.
+            self._run(Cas(expected=None, state=self.history[-1], guard=None))
 
     @property
     def state(self) -> PartitionState | None:

@@ -33,7 +33,8 @@ class Machine:
     """The machine of ``node_id``.
 
     ``starts``: number of started processes. ``host``: the running process, or None. ``stopping``: a
-    stop was requested. ``last_src``: the sender of the last received message.
+    stop was requested. ``last_src``: the sender of the last received message. With ``nonce_of``,
+    the processes get the same nonces as those of that node, like the copy of a virtual machine.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Machine:
         "_crash_loss",
         "_queued",
         "_build",
+        "_nonce_of",
         "backend",
         "config",
         "disk",
@@ -61,6 +63,7 @@ class Machine:
         build: Build,
         config: BrokerConfig | ClientConfig,
         link: LinkSpec,
+        nonce_of: NodeId | None = None,
     ) -> None:
         self.shared = shared
         self.node_id = node_id
@@ -75,6 +78,7 @@ class Machine:
             shared.clock, shared.topology.disk, shared.choices.at("disk", node_id), self.deliver
         )
         self._build = build
+        self._nonce_of = nonce_of or node_id
         self._queued: list[Callable[[], None]] | None = None
         self._crash_point: CrashPoint | None = None
         self._crash_loss = Loss.NOTHING
@@ -111,7 +115,7 @@ class Machine:
             shared.observers,
         )
         self.backend.host = self.host
-        nonce = key_of(shared.choices.seed, "nonce", self.node_id, str(self.starts))
+        nonce = key_of(shared.choices.seed, "nonce", self._nonce_of, str(self.starts))
         recovered = self.disk.recovered()
         self.deliver(Started(self.node_id, self.config, nonce, recovered), -1)
 

@@ -115,6 +115,11 @@ class SimStore:
         """Execute the next ``count`` calls of ``node`` of this kind and drop the replies."""
         _add(self._replies_to_lose, node, kind, count)
 
+    def lose_writes(self, count: int) -> None:
+        """Forget the last ``count`` accepted partition states."""
+        self.executor.lose_writes(count)
+        self._reported = len(self.executor.history)
+
     def clear_faults(self) -> None:
         """End all faults of the store."""
         self.down = False

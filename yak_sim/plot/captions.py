@@ -26,6 +26,7 @@ FAULT_CAPTIONS = {
     "fill_disk": "disk of {} full",
     "lose_request": "store request of {} lost",
     "lose_reply": "store reply to {} lost",
+    "lose_writes": "store loses changes",
 }
 
 

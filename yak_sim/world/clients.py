@@ -119,12 +119,25 @@ class SimProducer:
     @property
     def acked_count(self) -> int:
         """Return the number of acknowledged records."""
-        return sum(len(sent.values) for sent in self.sent if sent.outcome == Outcome.WRITTEN)
+        return self._count(Outcome.WRITTEN)
+
+    @property
+    def not_written_count(self) -> int:
+        """Return the number of records that were reported as not written."""
+        return self._count(Outcome.NOT_WRITTEN)
+
+    @property
+    def unknown_count(self) -> int:
+        """Return the number of records whose outcome was reported as unknown."""
+        return self._count(Outcome.UNKNOWN)
 
     @property
     def sent_count(self) -> int:
         """Return the number of sent records, acknowledged or not."""
         return sum(len(sent.values) for sent in self.sent)
+
+    def _count(self, outcome: Outcome) -> int:
+        return sum(len(sent.values) for sent in self.sent if sent.outcome == outcome)
 
     def _send_at_rate(self) -> None:
         self._send_next()

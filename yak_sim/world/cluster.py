@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from yak_core.batch import Batch
 from yak_core.broker.roles import Broker
+from yak_core.config import BrokerConfig
 from yak_core.ids import Micros, NodeId, Offset
 from yak_core.metadata.partition_state import PartitionState
 from yak_sim.physics.engine import Engine
 from yak_sim.physics.machine import Machine
 from yak_sim.physics.topology import Topology
+from yak_sim.world.configs import broker_config
 from yak_sim.world.narrative import Narrative
 from yak_sim.world.probes import BrokerView, broker_on, leader_among, view_of
 from yak_sim.world.situations import Situation, Situations
@@ -27,6 +29,11 @@ class Cluster:
     def now_us(self) -> Micros:
         """Return the simulated microseconds since the start."""
         return self.engine.clock.now()
+
+    @property
+    def config(self) -> BrokerConfig:
+        """Return the configuration of the brokers, such as ``lease_us``, ``min_isr``, ``flush``."""
+        return broker_config(self.topology)
 
     @property
     def leader(self) -> NodeId | None:

@@ -69,15 +69,16 @@ class Expect:
             self._fail(sentence, expected, happened)
         self._pass(sentence)
 
-    def nothing_acked_is_lost(self) -> None:
+    def nothing_acked_is_lost(self, *producers: SimProducer) -> None:
         """Check that every acknowledged record is in the leader's committed log.
 
-        If the acknowledgement has an offset, the record is at that offset.
+        If the acknowledgement has an offset, the record is at that offset. Without ``producers``,
+        the records of all producers are checked.
         """
         log = _by_offset(self._committed())
         all_values = None
         count = 0
-        for producer in self._world.producers:
+        for producer in producers or self._world.producers:
             for sent in producer.sent:
                 if sent.outcome != Outcome.WRITTEN:
                     continue

@@ -229,6 +229,19 @@ class Faults(Cluster):
         self._record("lose_reply", node, None, (("count", count), ("calls", calls)))
         self.engine.store.lose_replies(node, count, calls)
 
+    def lose_store_writes(self, count: int = 1) -> None:
+        """Lose the last confirmed changes of the partition state, as in a failover of the store.
+
+        The store must not do this (F80): brokers that have seen a lost change halt. Raise
+        ValueError if the store has had fewer changes.
+        """
+        changes = len(self.engine.store.executor.history)
+        if not 1 <= count <= changes:
+            raise ValueError(f"count must be between 1 and {changes}, got {count}")
+        self._record("lose_writes", STORE, 0, (("count", count),))
+        self.tell(f"the metadata store loses its last {count} changes of the partition state")
+        self.engine.store.lose_writes(count)
+
     def stall_disk(self, node: NodeId, *, for_us: Micros) -> None:
         """Complete no disk operation of a node for this duration."""
         self._record("stall_disk", node, for_us)

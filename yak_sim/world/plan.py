@@ -169,6 +169,7 @@ _ACTIONS: Final[Mapping[str, _Action]] = {
     "lose_reply": lambda f, node, us, d: f.lose_store_replies(
         node, _number(d, "count", 1), calls=_calls(d)
     ),
+    "lose_writes": lambda f, target, us, d: f.lose_store_writes(_number(d, "count", 1)),
     "stall_disk": lambda f, node, us, d: f.stall_disk(node, for_us=us or 0),
     "fill_disk": lambda f, node, us, d: f.fill_disk(node, for_us=us),
 }

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from yak_core.batch import records
 from yak_core.broker.node import build_broker
 from yak_core.clients.consumer import build_consumer
 from yak_core.clients.producer import build_producer
 from yak_core.config import ClientConfig
 from yak_core.contract.node import Build
 from yak_core.contract.notes import Note
+from yak_core.errors import Outcome
 from yak_core.ids import NodeId
 from yak_core.invariants import Invariants
 from yak_core.metadata.partition_state import PartitionState
@@ -120,6 +122,7 @@ class World(Waits, Faults):
         in_flight: int = 5,
         hold: bool = False,
         first: NodeId | None = None,
+        same_id_as: SimProducer | None = None,
     ) -> SimProducer:
         """Add a producer and start it.
 
@@ -127,11 +130,13 @@ class World(Waits, Faults):
         ``rate_per_s``: records per second, independent of responses. Without it, the producer
         keeps ``in_flight`` batches pending. ``batch``: records per batch. ``hold``: send only the
         batches that ``send`` allows. ``first``: the broker that is asked for the leader first.
-        The producer is idempotent with acks=all.
+        The producer is idempotent with acks=all. ``same_id_as``: another producer whose producer id
+        this one uses, too, as after the copy of a virtual machine.
         """
         name = f"p{len(self.producers) + 1}"
         config = producer_config(self.topology, acks, in_flight, first)
-        machine = self._client(name, build_producer, config)
+        nonce_of = None if same_id_as is None else same_id_as.node_id
+        machine = self._client(name, build_producer, config, nonce_of)
         source = (
             iter(values)
             if values is not None and not isinstance(values, int)
@@ -182,6 +187,25 @@ class World(Waits, Faults):
             if sent.epoch == epoch
         )
 
+    def lost(self, producer: SimProducer, *, unknown: bool = False) -> int:
+        """Return the number of acknowledged records of a producer that are in no broker's log.
+
+        With ``unknown``, records with an unknown outcome count, too, as all have with acks=0.
+        """
+        kept = {
+            record.value
+            for node in self.brokers
+            for batch in self.log_of(node)
+            for record in records(batch)
+        }
+        outcomes = (Outcome.WRITTEN, Outcome.UNKNOWN) if unknown else (Outcome.WRITTEN,)
+        return sum(
+            value not in kept
+            for sent in producer.sent
+            if sent.outcome in outcomes
+            for value in sent.values
+        )
+
     # Construction and callbacks.
 
     def _add_brokers(self, rules: Rules) -> None:
@@ -216,7 +240,9 @@ class World(Waits, Faults):
                 if node not in self._halts_expected:
                     self.loop.stop(Halted(node, reason, len(self.trace) - 1))
 
-    def _client(self, name: NodeId, build: Build, config: ClientConfig) -> Machine:
-        machine = self.engine.add_client(name, build, config)
+    def _client(
+        self, name: NodeId, build: Build, config: ClientConfig, nonce_of: NodeId | None = None
+    ) -> Machine:
+        machine = self.engine.add_client(name, build, config, nonce_of)
         machine.start()
         return machine
