@@ -20,6 +20,15 @@ WRONG: dict[str, tuple[str, ...]] = {
         "return max(hw, leader_hw, verified)",
         "return max(hw, min(leader_hw, verified) - 1)",
     ),
+    "03_acks_and_min_isr": (
+        "return min(leos[node] for node in isr)",
+        "return min(leos.values())",
+        "return min(leos.values()) if len(leos) >= min_isr else 0",
+        "return min(leos.values()) if len(isr) > min_isr else 0",
+        "return sorted(leos.values())[-min_isr] if len(leos) >= min_isr else 0",
+        "return max(leos.values()) if len(isr) >= min_isr else 0",
+        "return 0",
+    ),
 }
 """Bodies of the rule of a lesson, each with a likely mistake."""
 
