@@ -29,6 +29,15 @@ WRONG: dict[str, tuple[str, ...]] = {
         "return max(leos.values()) if len(isr) >= min_isr else 0",
         "return 0",
     ),
+    "04_isr": (
+        "return match >= hw",
+        "return match >= epoch_start",
+        "return match >= leo",
+        "return match > max(hw, epoch_start)",
+        "return match >= min(hw, epoch_start)",
+        "return match >= 0",
+        "return False",
+    ),
 }
 """Bodies of the rule of a lesson, each with a likely mistake."""
 
