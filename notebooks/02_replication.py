@@ -130,7 +130,7 @@ for ms, state in table:
 
 # %% [markdown]
 """
-The plot shows the same second. The thick lines are the HWs, the thin dashed lines the LEOs. Lines
+The plot shows the same time. The thick lines are the HWs, the thin dashed lines the LEOs. Lines
 with equal values are drawn slightly apart. Read it from the lower left: three thin lines rise
 first, then three thick lines.
 """
@@ -280,9 +280,10 @@ passed = grade(follower_hw, cases())
 ## Stretch: run the cluster with your rule
 
 In this scenario the leader crashes after the link to the far follower has failed. The near follower
-cannot reach the metadata store, so the *far* follower becomes the leader, and its HW is lower than
-the HW of the near follower. Your rule decides on both. The last line counts the decisions in which
-the rule of the protocol gives another answer. A correct rule has none, and the run is valid.
+cannot reach the metadata store, the small database that decides who is the leader. So the *far*
+follower becomes the leader, and its HW is lower than the HW of the near follower. Your rule decides
+on both. The last line counts the decisions in which the rule of the protocol gives another answer.
+A correct rule has none, and the run is valid.
 
 Try these rules, too: `return verified` and `return min(leader_hw, verified)`. In which of the two
 runs does a checker find the error, and in which does only the comparison find it? (Brokers ignore a

@@ -69,8 +69,10 @@ def paused_follower(world: World, *, pause_ms: int = 5000) -> Script:
     stopped_at = world.broker(leader).hw
     yield world.until(lambda: world.broker(leader).hw > stopped_at, within=seconds(20))
     world.figure("HW stood still ms", (world.now_us - begin) // 1000)
+    world.figure("HW rose by", world.broker(leader).hw - stopped_at)
     world.figure("left the ISR", paused not in world.isr)
-    yield world.at(begin + millis(pause_ms))
+    yield world.at(begin + millis(pause_ms - 1))
+    world.figure("missing", world.broker(leader).leo - world.broker(paused).leo)
     yield world.until_back(paused)
     world.figure("back after ms", (world.now_us - begin) // 1000 - pause_ms)
 
@@ -122,6 +124,10 @@ print(f"HW: your number {my_guess_still_ms} ms, result {still_ms} ms.")
 print(f"Back in the ISR: your number {my_guess_back_ms} ms, result {back_ms} ms.")
 assert 1900 <= still_ms <= 2200
 assert back_ms <= 100
+print(f"The HW rose by {result.figures['HW rose by']} records at once,", end=" ")
+print(f"and {result.figures['missing']} records were missing at the end of the pause.")
+assert result.figures["HW rose by"] == 40
+assert abs(result.figures["missing"] - 100) <= 2
 
 # %% [markdown]
 """
@@ -285,7 +291,7 @@ which offset does your rule let it join?
 
 `decide` contains the other conditions: the follower must not be stopping, must be the process that
 is registered under its name, and with too few members in the ISR it must be caught up. Also try
-`return match >= leo`. Which of the two parts of the promise does it break?
+`return match >= leo`. The run is valid with it. What does the cluster lose nevertheless?
 """
 
 
