@@ -27,6 +27,14 @@ from tests.scenarios.scenario_runs import command
 
 CODE_CELLS_MAX = 15
 each = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.stem))
+IN_COMMIT_TIER = ("01_first_plot",)
+each_run = pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(s, id=s.stem, marks=() if s.stem in IN_COMMIT_TIER else pytest.mark.long)
+        for s in SCRIPTS
+    ],
+)
 
 
 def jupyter() -> None:
@@ -99,7 +107,7 @@ def test_a_lesson_is_small(script: Path) -> None:
         assert f"## {part}" in words or f" {part}" in words
 
 
-@each
+@each_run
 def test_a_lesson_runs_as_plain_python(script: Path, tmp_path: Path) -> None:
     """Neither Jupyter nor 45 s are needed. Method: run it, compare with the printed cells."""
     before = os.times()

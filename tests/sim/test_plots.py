@@ -230,11 +230,13 @@ def test_thinning_keeps_the_first_lowest_highest_and_last() -> None:
     kept = thinned(points, (0, 1_000), columns=10)
     assert len(kept) <= 5 * 10
     assert kept[0] == (0, 0)
-    assert kept[-1] == (999, 99)
+    assert kept[-2:] == [(999, 99), (1_000, 99)]
     assert {(555, -7), (556, None), (557, 900)} <= set(kept)
     assert kept == sorted(kept, key=lambda point: point[0])
     assert thinned(points, (300, 400))[0] == (300, 0)
-    assert thinned([], (0, 10)) == [(0, None)]
+    assert thinned(points, (300, 400))[-1][0] == 400
+    assert thinned([(0, 7)], (300, 400)) == [(300, 7), (400, 7)]
+    assert thinned([], (0, 10)) == [(0, None), (10, None)]
 
 
 def test_many_faults_share_the_rows() -> None:

@@ -59,7 +59,10 @@ Curves: TypeAlias = list[tuple[Points, Points]]
 
 
 def thinned(points: Points, window: Window, columns: int = COLUMNS) -> Points:
-    """Reduce a curve to the first, lowest, highest and last value of each column of the window."""
+    """Reduce a curve to the first, lowest, highest and last value of each column of the window.
+
+    The last point is at the end of the window, because the last value holds until there.
+    """
     start, end = window
     reduced: Points = []
     column = 0
@@ -71,7 +74,10 @@ def thinned(points: Points, window: Window, columns: int = COLUMNS) -> Points:
                 reduced += _extremes(group)
                 column, group = this_column, []
             group.append((at, value))
-    return reduced + _extremes(group)
+    reduced += _extremes(group)
+    if reduced[-1][0] < end:
+        reduced.append((end, reduced[-1][1]))
+    return reduced
 
 
 def _extremes(group: Points) -> Points:

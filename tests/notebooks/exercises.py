@@ -1,0 +1,72 @@
+"""The exercises of the lessons: solutions, and wrong rules that a grader must refuse."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from tests.notebooks.lessons import FOLDER
+
+SOLUTIONS = sorted((FOLDER / "solutions").glob("[0-9][0-9]_*.py"))
+
+WRONG: dict[str, tuple[str, ...]] = {
+    "02_replication": (
+        "return leader_hw",
+        "return verified",
+        "return hw",
+        "return min(leader_hw, verified)",
+        "return max(hw, leader_hw)",
+        "return max(hw, verified)",
+        "return max(hw, leader_hw, verified)",
+        "return max(hw, min(leader_hw, verified) - 1)",
+    ),
+    "03_acks_and_min_isr": (
+        "return min(leos[node] for node in isr)",
+        "return min(leos.values())",
+        "return min(leos.values()) if len(leos) >= min_isr else 0",
+        "return min(leos.values()) if len(isr) > min_isr else 0",
+        "return sorted(leos.values())[-min_isr] if len(leos) >= min_isr else 0",
+        "return max(leos.values()) if len(isr) >= min_isr else 0",
+        "return 0",
+    ),
+    "04_isr": (
+        "return match >= hw",
+        "return match >= epoch_start",
+        "return match >= leo",
+        "return match > max(hw, epoch_start)",
+        "return match >= min(hw, epoch_start)",
+        "return match >= 0",
+        "return False",
+    ),
+}
+"""Bodies of the rule of a lesson, each with a likely mistake."""
+
+
+def function_of(path: Path) -> str:
+    """Return the name of the function that a solution defines."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    [function] = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return function.name
+
+
+def source_of(path: Path, name: str) -> str:
+    """Return the source of the only function with this name in a file."""
+    text = path.read_text(encoding="utf-8")
+    functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    [found] = [ast.get_source_segment(text, node) for node in functions if node.name == name]
+    assert found is not None
+    return found
+
+
+def solved(solution: Path) -> dict[str, str]:
+    """Return the change that puts a solution into its lesson."""
+    name = function_of(solution)
+    return {source_of(FOLDER / solution.name, name): source_of(solution, name)}
+
+
+def with_body(solution: Path, body: str) -> dict[str, str]:
+    """Return the change that gives the rule of a lesson another body, on lines of its own."""
+    given = source_of(FOLDER / solution.name, function_of(solution))
+    head, docstring, _ = given.partition('"""\n')
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    return {given: head + docstring + lines.rstrip("\n")}
