@@ -5,7 +5,8 @@
 A round measures all variants in turn. "Ours" is the project as it is. The peer is the same code
 without one lever, in the brokers and in the client:
 
-- ``loop_writes``: the event loop writes a small append; without, the disk thread writes all;
+- ``loop_writes``: with flush=os the event loop writes a small append; without, the disk thread
+  writes all. With flush=batch the thread writes all, and the peer is a loop that writes;
 - ``idle_outbox``: an idle outbox sends a frame at once; without, its task sends each frame.
 
 The rows, each the median over the rounds; ``ours / theirs`` below 1 is better for times:
@@ -29,7 +30,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -41,6 +42,7 @@ from benchmarks.common import Row, parse_options, show
 from benchmarks.own_cluster import BATCH_BYTES, own_cluster
 from benchmarks.servers import module_command
 from yak_core.batch import Batch, Builder, placed, seal
+from yak_core.config import FlushMode
 from yak_core.contract.events import DiskResult
 from yak_core.ids import LogGeneration, OpId
 from yak_net.runtime.outbox import Outbox
@@ -54,6 +56,7 @@ APPENDS: Final = 1000
 STALL_S: Final = 0.2
 STALLED_EACH: Final = 10
 NOTHING: Final = "nothing"
+LOOP_WRITES: Final = "loop_writes"
 
 
 def _queued(outbox: Outbox, frame: bytes) -> bool:
@@ -63,9 +66,23 @@ def _queued(outbox: Outbox, frame: bytes) -> bool:
     return False
 
 
+@contextmanager
+def _other_loop_writes() -> Iterator[None]:
+    """Let the loop write with flush=batch, and nowhere else."""
+
+    def of(flush: FlushMode) -> LoopWrites:
+        return LoopWrites() if flush == "batch" else LoopWrites(0)
+
+    with (
+        patch.object(disk, "LoopWrites", partial(LoopWrites, 0)),
+        patch.object(LoopWrites, "of", staticmethod(of)),
+    ):
+        yield
+
+
 WITHOUT: Final[dict[str, Callable[[], AbstractContextManager[object]]]] = {
     NOTHING: nullcontext,
-    "loop_writes": lambda: patch.object(disk, "LoopWrites", partial(LoopWrites, 0)),
+    LOOP_WRITES: _other_loop_writes,
     "idle_outbox": lambda: patch.object(Outbox, "_sent_at_once", _queued),
 }
 """How to run this process without a lever."""
@@ -87,7 +104,9 @@ class Figures:
         for (figure, setting, missing), values in self._found.items():
             if missing != NOTHING:
                 ours = median(self._found[figure, setting, NOTHING])
-                peer = f"without {missing}" if missing in LEVERS else missing
+                added = missing == LOOP_WRITES and setting.endswith("flush=batch")
+                lever = f"{'with' if added else 'without'} {missing}"
+                peer = lever if missing in LEVERS else missing
                 yield Row(figure, peer, setting, ours, median(values))
 
 
@@ -199,7 +218,7 @@ def measure(levers: Sequence[str], seconds: float, rounds: int) -> Figures:
             if sys.stderr.isatty():
                 print(f"round {number + 1} of {rounds}: without {missing}", file=sys.stderr)
             with WITHOUT[missing]():
-                if "loop_writes" in levers and missing in (NOTHING, "loop_writes"):
+                if LOOP_WRITES in levers and missing in (NOTHING, LOOP_WRITES):
                     share = min(1.0, seconds)
                     asyncio.run(measure_appends(figures, missing, int(APPENDS * share)))
                     asyncio.run(measure_stall(figures, missing, int(100 * share)))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.net.forked import FORKER
 from tests.tidy.habits import LINES_WARN, is_long
 from tests.tidy.tree import sources
 
@@ -60,6 +61,7 @@ def _no_process_left_behind() -> Iterator[None]:
     """Fail the last test if a process of the tests still runs."""
     before = children()
     yield
+    FORKER.close()  # it waits for its commands
     left = [child for child in children() if child not in before]
     assert not left, f"still running: {left}"
 

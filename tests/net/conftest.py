@@ -1,4 +1,4 @@
-"""Fixtures of the tests of yak_net: coroutines are tests, and every command has ended."""
+"""Fixtures of the tests of yak_net: coroutines are tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tests.net.client_tools import Made
-from tests.net.forked import FORKER
 from tests.net.http_tools import WorldGateway, cluster
 from tests.net.test_older_data import NODES, SAMPLES
 from yak_net.metadata.embedded import EmbeddedMetadata
@@ -54,13 +53,6 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
     asyncio.run(bounded())
     assert not raised, f"a callback raised: {raised}"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_command_left_behind() -> Iterator[None]:
-    """Fail the last test of a module if a forked command still runs."""
-    yield
-    FORKER.close()
 
 
 @pytest.fixture

@@ -106,10 +106,10 @@ def curl_options(text: str) -> set[str]:
 
 
 def test_curl_commands_work_with_every_curl() -> None:
-    """Goal: only options that each curl knows; --json and a 307 option are newer or unknown."""
+    """Goal: only options that each curl knows; --json and --retry-all-errors are newer."""
     texts = [INDEX, *(path.read_text("utf-8") for path in (ROOT / "docs").rglob("*.md"))]
     used = set().union(*map(curl_options, [*texts, (ROOT / "README.md").read_text("utf-8")]))
-    assert used == {"-H", "-d", "-L"}
+    assert used == {"-H", "-d", "-L", "-s", "-f"}
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.net.brokers import brokers, post
 from tests.net.storage_tools import (
     NOT_SYNCED,
     Driven,
@@ -25,6 +26,7 @@ from tests.net.storage_tools import (
 )
 from yak_core.contract.events import DiskOk
 from yak_core.ids import LogGeneration, OpId
+from yak_net.metadata.embedded import EmbeddedMetadata
 from yak_net.storage import LoopWrites, System
 from yak_net.storage.loop_writes import LOOP_BYTES, PAUSE_MAX_S, PAUSE_S, SLOW_S, STALLED_S
 
@@ -249,5 +251,33 @@ def test_pauses_grow_while_the_disk_stays_slow() -> None:
 
 
 def test_loop_can_be_forbidden_to_write() -> None:
-    """Goal: a bound of 0 bytes leaves all appends to the thread."""
+    """Goal: a bound of 0 bytes leaves all appends to the thread, as with flush=batch."""
     assert not LoopWrites(0).allowed(1)
+    assert not LoopWrites.of("batch").allowed(1)
+    assert LoopWrites.of("os").allowed(LOOP_BYTES)
+
+
+@pytest.mark.parametrize(("flush", "on_loop"), [("os", True), ("batch", False)])
+def test_broker_writes_records_on_its_loop_unless_it_flushes_them(
+    flush: str, on_loop: bool, tmp_path: Path
+) -> None:
+    """Goal: with flush=batch the thread is woken for the flush anyway, and writes all.
+
+    Method: the bytes that the main thread of a broker has written to files, by the kernel's count.
+    """
+    size, count = 10_000, 20
+    with EmbeddedMetadata() as metadata, brokers() as start:
+        words = ("--listen", "127.0.0.1:0", "--redis", metadata.url, "--flush", flush)
+        broker = start(tmp_path / "log", *words, "--data-dir", str(tmp_path / "data"))
+        broker.wait_until_ready()
+        before = written_by_main_thread(broker.process.pid)
+        for _ in range(count):
+            assert post(f"{broker.url}/produce", {"records": [{"value": "x" * size}]})[0] == 200
+        written = written_by_main_thread(broker.process.pid) - before
+    assert (written > count * size / 2) is on_loop, "a slow write makes the loop pause"
+
+
+def written_by_main_thread(pid: int) -> int:
+    """Return the bytes that a process' main thread has written; what sockets send is not in it."""
+    text = Path(f"/proc/{pid}/task/{pid}/io").read_text()
+    return int(dict(line.split(": ") for line in text.splitlines())["wchar"])

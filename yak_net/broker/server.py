@@ -52,7 +52,7 @@ from yak_net.runtime.settings import BrokerSettings, SettingsError
 from yak_net.runtime.timers import wall_ms
 from yak_net.runtime.tracing import FileRecorder
 from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH
-from yak_net.storage import Storage, StorageError, open_storage
+from yak_net.storage import LoopWrites, Storage, StorageError, open_storage
 from yak_net.storage.system import descriptor_limit
 from yak_net.storage.times import TimePosition
 
@@ -205,7 +205,8 @@ class BrokerServer:
         timeout_us = self.settings.config_value("store_timeout_us")
         peers, reached = gated(self.node_id, self.peers, self.store, self._gate, timeout_us)
         sender, store = self.meters.sender(peers), self.meters.store(reached)
-        backend = NetBackend(storage, sender, store, self._on_note, self._on_end)
+        loop_writes = LoopWrites.of(config.flush)
+        backend = NetBackend(storage, sender, store, self._on_note, self._on_end, loop_writes)
         self._time_search = TimeSearch(storage)
         self.meters.log_bytes = lambda: storage.log.position
         self._storage = None  # the backend's disk closes it from now on

@@ -3,6 +3,7 @@
 A write of up to 64 KiB into the page cache takes 5 to 30 us. The hand-over to a thread and back
 takes longer, because two threads have to be woken. So the loop writes a small append itself if no
 operation is pending; flushes, truncations, saved values and large appends are left to the thread.
+With ``flush=batch`` a flush follows each append, so the thread is woken anyway, and it writes all.
 
 A write can also block for seconds, for example while the system limits dirty pages. The kernel
 offers no write that fails instead on all file systems (ext4 refuses RWF_NOWAIT). So the loop stops
@@ -16,6 +17,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Final
+
+from yak_core.config import FlushMode
 
 LOOP_BYTES: Final = 64 * 1024
 """Largest append in bytes that the loop writes; a batch of the default producer is not larger."""
@@ -40,6 +43,11 @@ class LoopWrites:
         self._clock = clock
         self._pause_s = PAUSE_S
         self._paused_until = float("-inf")
+
+    @classmethod
+    def of(cls, flush: FlushMode) -> LoopWrites:
+        """Return the policy for a flush mode."""
+        return cls(0 if flush == "batch" else LOOP_BYTES)
 
     def allowed(self, size: int) -> bool:
         """Return whether the loop may write ``size`` bytes now."""
