@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 from tests.tidy import rooms, rules
 from tests.tidy.tree import PACKAGES, ROOT, Source, sources
@@ -22,6 +23,16 @@ def test_the_tree_is_not_empty() -> None:
     names = {source.name for source in TREE}
     assert {"yak", "pyproject.toml", "yak_core/value.py", "tests/conftest.py"} <= names
     assert not any(name.startswith((".venv", ".git/", "out/")) for name in names)
+
+
+def test_data_of_a_user_is_no_source(tmp_path: Path) -> None:
+    """The checks run beside the data of brokers. Method: three files of ours, three of a user."""
+    for name in ("yak", "README.md", "yak_core/ids.py", "data/n1/checkpoint", "log", "n1.pid"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\n" if path.suffix or name == "yak" else b"\xac")
+    names = [source.name for source in sources(tmp_path)]
+    assert names == ["README.md", "yak", "yak_core/ids.py"]
 
 
 def test_each_package_is_packed_and_typed() -> None:

@@ -16,6 +16,8 @@ PRODUCT = (*PACKAGES, "scenarios", "notebooks", "benchmarks", "yak_cli.py", "yak
 NOT_OURS = {"build", "dist", "node_modules", "out", "samples", "vendor", "__pycache__"}
 TEXT = {"", ".cfg", ".ini", ".ipynb", ".json", ".jsonl", ".lua", ".md", ".py", ".sh", ".toml"}
 TEXT |= {".golden", ".html", ".js", ".lock", ".txt", ".yaml", ".yml"}
+FOLDERS = {*PRODUCT, ".ci", "docs", "infra", "tests"}
+"""Top-level names; other folders and files without a suffix are the user's, such as ``data``."""
 
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
@@ -56,20 +58,24 @@ class Source:
         return self.name.endswith(".py") or self.name == "yak"
 
 
-def sources() -> Iterator[Source]:
+def sources(root: Path = ROOT) -> Iterator[Source]:
     """Yield every text file of the project, in the order of the names."""
-    for folder, folders, files in os.walk(ROOT):
-        folders[:] = sorted(f for f in folders if f not in NOT_OURS and _is_ours(f))
+    for folder, folders, files in os.walk(root):
+        at_top = Path(folder) == root
+        folders[:] = sorted(
+            f for f in folders if (f in FOLDERS if at_top else f not in NOT_OURS and _is_ours(f))
+        )
         for file in sorted(files):
             path = Path(folder, file)
-            if path.suffix in TEXT and _is_ours(file) and not path.is_symlink():
-                yield source_of(path)
+            ours = _is_ours(file) and (path.suffix or not at_top or file in {*FOLDERS, "LICENSE"})
+            if ours and path.suffix in TEXT and not path.is_symlink():
+                yield source_of(path, root)
 
 
 @cache
-def source_of(path: Path) -> Source:
+def source_of(path: Path, root: Path = ROOT) -> Source:
     """Return a file of the project, read and parsed once."""
-    return Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+    return Source(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8"))
 
 
 def _is_ours(name: str) -> bool:
