@@ -38,6 +38,15 @@ WRONG: dict[str, tuple[str, ...]] = {
         "return match >= 0",
         "return False",
     ),
+    "05_failover": (
+        "return lease, lease + renew",
+        "return lease - renew, lease + renew + stagger // 2",
+        "return lease - renew + down * stagger, lease + renew + down * stagger",
+        "return lease - renew + down * stagger, lease + renew + (down + 1) * stagger",
+        "return lease - renew + down * stagger, lease + down * stagger + stagger // 2",
+        "return lease + down * stagger, lease + renew + down * stagger + stagger // 2",
+        "return 0, 10 * lease",
+    ),
 }
 """Bodies of the rule of a lesson, each with a likely mistake."""
 
