@@ -47,6 +47,15 @@ WRONG: dict[str, tuple[str, ...]] = {
         "return lease + down * stagger, lease + renew + down * stagger + stagger // 2",
         "return 0, 10 * lease",
     ),
+    "07_divergent_logs": (
+        "return min(mine[max(mine)], ask(max(mine))[1])",
+        "return mine[max(mine)]",
+        "return 0",
+        "return min(mine.values())",
+        "theirs, end = ask(max(mine))\nreturn min(mine.get(theirs, 0), end)",
+        "last, end = ask(max(mine))\nreturn min(max(mine[e] for e in mine if e <= last), end)",
+        "return min(ask(max(mine)))",
+    ),
 }
 """Bodies of the rule of a lesson, each with a likely mistake."""
 
