@@ -96,6 +96,11 @@ MUTANTS: dict[str, Mutant] = {
             "leader_failover": "records are truncated after",
             "zombie_leader": "that only it had appended",
         }),
+    # Kafka's followers append what they fetch, and rely on the truncation at the epoch's start.
+    "any position matches": Mutant("R3", ("F03",),
+        Rules(log_matches=_always),
+        golden=("leader_probes_back_to_where_the_logs_agree",),
+        invariants=("AckIsVerified",)),
     "truncate before comparing": Mutant("R3", ("F11",),
         Rules(conflict_point=lambda epochs, leo, message: (
             min(leo, message.prev_offset) if message.batches else leo

@@ -155,11 +155,15 @@ def truncation_point(
     return leo
 
 
+def log_matches(epochs: EpochIndex, message: Replicate) -> bool:
+    """R3: accept a message only if the record before it has the same epoch in both logs (F03)."""
+    return epochs.prev_epoch(message.prev_offset) == message.prev_epoch
+
+
 def conflict_point(epochs: EpochIndex, leo: Offset, message: Replicate) -> Offset:
     """R3: return the offset of the first batch of ``message`` that conflicts with the own log.
 
-    Return ``leo`` if no batch conflicts. Batches that are already in the log are skipped and not
-    truncated (F11).
+    Return ``leo`` if no batch conflicts. Batches that are already in the log stay (F11).
     """
     for batch in message.batches:
         if batch.base_offset >= leo:
@@ -366,6 +370,7 @@ class Rules:
     truncation_point: Callable[[EpochIndex, Offset, Offset, bool, Replicate], Offset] = (
         truncation_point
     )
+    log_matches: Callable[[EpochIndex, Replicate], bool] = log_matches
     conflict_point: Callable[[EpochIndex, Offset, Replicate], Offset] = conflict_point
     ack_position: Callable[[Offset, Offset], Offset] = ack_position
     follower_high_watermark: Callable[[Offset, Offset, Offset, Offset], Offset] = (

@@ -38,6 +38,24 @@ WRONG: dict[str, tuple[str, ...]] = {
         "return match >= 0",
         "return False",
     ),
+    "05_failover": (
+        "return lease, lease + renew",
+        "return lease - renew, lease + renew + stagger // 2",
+        "return lease - renew + down * stagger, lease + renew + down * stagger",
+        "return lease - renew + down * stagger, lease + renew + (down + 1) * stagger",
+        "return lease - renew + down * stagger, lease + down * stagger + stagger // 2",
+        "return lease + down * stagger, lease + renew + down * stagger + stagger // 2",
+        "return 0, 10 * lease",
+    ),
+    "07_divergent_logs": (
+        "return min(mine[max(mine)], ask(max(mine))[1])",
+        "return mine[max(mine)]",
+        "return 0",
+        "return min(mine.values())",
+        "theirs, end = ask(max(mine))\nreturn min(mine.get(theirs, 0), end)",
+        "last, end = ask(max(mine))\nreturn min(max(mine[e] for e in mine if e <= last), end)",
+        "return min(ask(max(mine)))",
+    ),
 }
 """Bodies of the rule of a lesson, each with a likely mistake."""
 

@@ -91,7 +91,7 @@ class Follower:
         self.first_of_epoch = False
         self.leader = message.leader
         at = message.prev_offset
-        if at > log.leo or log.epochs.prev_epoch(at) != message.prev_epoch:
+        if at > log.leo or not rules.log_matches(log.epochs, message):
             self._reject(message, broker_epoch)
             return
         end = _end_of(message)

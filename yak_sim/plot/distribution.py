@@ -1,4 +1,4 @@
-"""The distribution of a figure over many runs: each run as a dot, and the share of runs below."""
+"""The distribution of a figure over many runs: the share of the runs up to each value."""
 
 from __future__ import annotations
 
@@ -9,28 +9,40 @@ from yak_sim.plot.rendering import LEFT, RIGHT, WIDTH_IN, Drawn, matplotlib_sett
 from yak_sim.plot.style import INK, colour_of, marker_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Groups = Mapping[str, Sequence[float]]
 """Values of runs by the name of their group, such as a setting."""
 
 HEIGHT_IN: Final = 4.6
+DOTS_MAX: Final = 200
+"""Runs of a group up to which each run is a dot; more dots would hide the curve."""
 
 
 def plot_distribution(
-    values: Sequence[float] | Groups, *, label: str = "value", title: str = ""
+    values: Sequence[float] | Groups,
+    *,
+    label: str = "value",
+    title: str = "",
+    marks: Mapping[str, float] | None = None,
 ) -> Figure:
     """Return the figure of the distribution of a number over runs.
 
     ``values`` has one number per run, or such numbers by group. ``label`` names the number and its
     unit. The curve of a group gives for each number the share of its runs that are not above it.
-    Raise ValueError if a group has no value.
+    ``marks`` are numbers by name, such as predicted bounds: each is a dashed vertical line. Raise
+    ValueError if a group has no value.
     """
-    return draw_distribution(values, label=label, title=title).for_notebook()
+    return draw_distribution(values, label=label, title=title, marks=marks).for_notebook()
 
 
 def draw_distribution(
-    values: Sequence[float] | Groups, *, label: str = "value", title: str = ""
+    values: Sequence[float] | Groups,
+    *,
+    label: str = "value",
+    title: str = "",
+    marks: Mapping[str, float] | None = None,
 ) -> Drawn:
     """Draw the figure of :func:`plot_distribution`."""
     from matplotlib.figure import Figure
@@ -53,13 +65,16 @@ def draw_distribution(
             shares = [(at + 1) / len(xs) for at in range(len(xs))]
             axes.plot(
                 [xs[0], *xs], [0.0, *shares], drawstyle="steps-post", color=colour_of(number),
-                lw=1.8, marker=marker_of(number), ms=4 if len(xs) > 60 else 6, mec="white", mew=0.5,
+                lw=1.8, marker=marker_of(number) if len(xs) <= DOTS_MAX else "",
+                ms=4 if len(xs) > 60 else 6, mec="white", mew=0.5,
                 markevery=range(1, len(xs) + 1), label=group or "runs",
             )
             median = xs[(len(xs) - 1) // 2]
             sentences.append(
                 f"{f'{group}: ' if group else ''}median {median:,g}, {xs[0]:,g} to {xs[-1]:,g}"
             )
+        for mark, at in (marks or {}).items():
+            _draw_mark(axes, mark, at, [each for xs in groups.values() for each in xs])
         axes.axhline(0.5, color="0.6", lw=0.9, ls=":")
         axes.grid(axis="y", color="0.85", lw=0.6)
         axes.set_axisbelow(True)
@@ -75,5 +90,18 @@ def draw_distribution(
                 loc="lower left", bbox_to_anchor=(LEFT, 0.785), frameon=False, ncol=len(groups),
                 fontsize=10.5, borderaxespad=0, borderpad=0,
             )
+    lines = "".join(f" A dashed line at {at:,g}: {mark}." for mark, at in (marks or {}).items())
     return Drawn(figure, name, f"Distribution of {label} over {runs:,} runs. "
-                 + "; ".join(sentences) + ".")
+                 + "; ".join(sentences) + "." + lines)
+
+
+def _draw_mark(axes: Axes, name: str, at: float, values: Sequence[float]) -> None:
+    """Draw a dashed vertical line, with its name where the curve of the values is not."""
+    axes.axvline(at, color="0.35", lw=1.2, ls="--")
+    low = sum(value <= at for value in values) * 2 <= len(values)
+    axes.annotate(
+        f"{name}: {at:,g}", (at, 0.97 if low else 0.04), xycoords=("data", "axes fraction"),
+        xytext=(6 if low else -6, 0), textcoords="offset points", color="0.25", fontsize=10.5,
+        ha="left" if low else "right", va="top" if low else "bottom",
+        bbox={"boxstyle": "square,pad=0.15", "fc": "white", "ec": "none"},
+    )
