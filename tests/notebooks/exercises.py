@@ -38,6 +38,19 @@ WRONG: dict[str, tuple[str, ...]] = {
         "return match >= 0",
         "return False",
     ),
+    "09_consumers": (
+        "return len(lines), saved",
+        "return 0, 0",
+        "return 0, saved",
+        "return len(lines), lines[-1][0] + 1 if lines else 0",
+        "return len(lines), max([saved, *(offset + 1 for offset, _ in lines)])",
+        "return sum(offset < saved for offset, _ in lines), saved",
+        """position = max([0, *(offset + 1 for offset, last in lines if last)])
+return sum(offset < position for offset, _ in lines), position""",
+        """position = max([saved, *(offset for offset, _ in lines)])
+return sum(offset < position for offset, _ in lines), position""",
+        "return len(lines)",
+    ),
 }
 """Bodies of the rule of a lesson, each with a likely mistake."""
 
