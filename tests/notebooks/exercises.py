@@ -49,7 +49,20 @@ WRONG: dict[str, tuple[str, ...]] = {
 return sum(offset < position for offset, _ in lines), position""",
         """position = max([saved, *(offset for offset, _ in lines)])
 return sum(offset < position for offset, _ in lines), position""",
+        """position = max([saved, *(offset + 1 for offset, last in lines if last)])
+return sum(offset < position for offset, _ in lines), position""",
         "return len(lines)",
+    ),
+    "10_disks": (
+        "return intact",
+        "return intact and same_disk",
+        "return intact and same_disk and flush == 'batch'",
+        "return intact and same_disk and only_process",
+        "return intact and (flush == 'batch' or only_process)",
+        "return same_disk and (flush == 'batch' or only_process)",
+        "return flush == 'batch' or only_process",
+        "return True",
+        "return False",
     ),
 }
 """Bodies of the rule of a lesson, each with a likely mistake."""
