@@ -56,6 +56,32 @@ WRONG: dict[str, tuple[str, ...]] = {
         "last, end = ask(max(mine))\nreturn min(max(mine[e] for e in mine if e <= last), end)",
         "return min(ask(max(mine)))",
     ),
+    "09_consumers": (
+        "return len(lines), saved",
+        "return 0, 0",
+        "return 0, saved",
+        "return len(lines), lines[-1][0] + 1 if lines else 0",
+        "return len(lines), max([saved, *(offset + 1 for offset, _ in lines)])",
+        "return sum(offset < saved for offset, _ in lines), saved",
+        """position = max([0, *(offset + 1 for offset, last in lines if last)])
+return sum(offset < position for offset, _ in lines), position""",
+        """position = max([saved, *(offset for offset, _ in lines)])
+return sum(offset < position for offset, _ in lines), position""",
+        """position = max([saved, *(offset + 1 for offset, last in lines if last)])
+return sum(offset < position for offset, _ in lines), position""",
+        "return len(lines)",
+    ),
+    "10_disks": (
+        "return intact",
+        "return intact and same_disk",
+        "return intact and same_disk and flush == 'batch'",
+        "return intact and same_disk and only_process",
+        "return intact and (flush == 'batch' or only_process)",
+        "return same_disk and (flush == 'batch' or only_process)",
+        "return flush == 'batch' or only_process",
+        "return True",
+        "return False",
+    ),
 }
 """Bodies of the rule of a lesson, each with a likely mistake."""
 

@@ -50,6 +50,42 @@ def test_a_plan_can_lose_confirmed_changes() -> None:
     assert list(run(script).faults) == plan
 
 
+@pytest.mark.parametrize("fault", ["damage_disk", "replace_disk"])
+def test_a_broker_notices_that_its_disk_lost_flushed_records(fault: str) -> None:
+    """Goal: the start is unclean (F13), and the broker is back when it has caught up.
+
+    The damage is reported until the first flush, not at all later starts.
+    """
+
+    def script(world: World) -> Script:
+        yield world.until_ready()
+        producer = world.producer(values=9)
+        yield world.until(lambda: producer.finished, within=seconds(5))
+        node = next(n for n in world.brokers if n != world.leader)
+        details = {"records": 4} if fault == "damage_disk" else {}
+        plan = [Fault(0, fault, node, 0, tuple(details.items()))]
+        with pytest.raises(ValueError, match=f"{node} runs"):
+            getattr(world, fault)(node)
+        yield world.until_converged()
+        world.crash(node, "nothing")
+        with pytest.raises(ValueError, match="records must be between 1 and 9, got 10"):
+            world.damage_disk(node, 10)
+        world.follow(plan)
+        yield world.sleep(1)
+        assert world.broker(node).leo == (5 if details else 0)
+        world.restart(node)
+        yield world.until(lambda: node not in world.isr, within=seconds(5))
+        yield world.until_back(node)
+        assert world.broker(node).leo == 9
+        world.crash(node, "nothing", for_us=1000)
+        yield world.until_down(node)
+        yield world.until(lambda: world.broker(node).ready, within=seconds(5))
+        assert node in world.isr
+        yield world.until_converged()
+
+    assert [f.kind for f in run(script).faults].count(fault) == 1
+
+
 def test_two_producers_can_have_one_id() -> None:
     """Method: the producer ids in the log, of a copy and of a third producer."""
 

@@ -112,6 +112,20 @@ class SimDisk:
         """Complete no operation for ``for_us``; pending operations wait. A crash ends the stall."""
         self._stalled_until = max(self._stalled_until, self._clock.now() + for_us)
 
+    def damage(self, batches: int) -> None:
+        """Lose the last flushed batches. The process is down, and its next recovery notices it."""
+        ends = self.image.ends
+        self.image.truncate(ends[-1 - batches] if batches < len(ends) else self.image.log_start)
+        self.image.flush()
+        self.image.intact = False
+        self.tail = fork_of(self.image)
+
+    def replace(self) -> None:
+        """Become an empty disk. The process is down."""
+        self.image = DiskImage()
+        self.tail = DiskImage()
+        self.session += 1
+
     def clear_faults(self) -> None:
         """End a stall and a full-disk fault."""
         self.full = False
@@ -192,6 +206,9 @@ class SimDisk:
         queue.popleft()
         order = operation.order
         result = self.image.perform(order, self.full)
+        if isinstance(order, FlushLog):
+            # As on a real disk: a broker does not flush before it is registered as unclean.
+            self.image.intact = True
         if isinstance(result, NoSpace):
             self.tail = self.image.with_effects(later.order for later in queue)
         if queue:

@@ -24,6 +24,8 @@ FAULT_CAPTIONS = {
     "store_outage": "store unreachable",
     "stall_disk": "disk of {} stalls",
     "fill_disk": "disk of {} full",
+    "damage_disk": "disk of {} damaged",
+    "replace_disk": "disk of {} replaced",
     "lose_request": "store request of {} lost",
     "lose_reply": "store reply to {} lost",
     "lose_writes": "store loses changes",

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from yak_core.ids import Micros, NodeId
 from yak_core.trace.recorder import Fault
 from yak_sim.physics.choices import NEVER, Ratio
+from yak_sim.physics.disk import SimDisk
 from yak_sim.physics.kinds import LinkFault, Loss
 from yak_sim.physics.network import NetworkFault
 from yak_sim.physics.store import ANY
@@ -31,6 +32,7 @@ class Faults(Cluster):
     """The faults of one world; each is recorded when it begins."""
 
     _on_fault: Callable[[Fault], None]
+    _on_damage: Callable[[NodeId], None]
     _restart_after_crash: dict[NodeId, Micros | None]
     _restart_after_exit: dict[NodeId, Micros | None]
 
@@ -255,6 +257,36 @@ class Faults(Cluster):
         self.tell(f"the disk of {node} is full")
         disk.full = True
         self._after(for_us, disk.clear_faults)
+
+    def damage_disk(self, node: NodeId, records: int = 1) -> None:
+        """Make the disk of a broker that is down lose its last flushed batches.
+
+        The broker notices it at its next start, because the checksum of a flushed batch is wrong
+        (F13). ``records``: number of batches. Raise ValueError if the broker runs, or if it has
+        fewer batches.
+        """
+        disk = self._disk_of_down(node)
+        found = len(disk.image.batches)
+        if not 1 <= records <= found:
+            raise ValueError(f"records must be between 1 and {found}, got {records}")
+        self._record("damage_disk", node, 0, (("records", records),))
+        disk.damage(records)
+        self._on_damage(node)
+        self.tell(f"the disk of {node} is damaged, log end {disk.image.leo}")
+
+    def replace_disk(self, node: NodeId) -> None:
+        """Give a broker that is down an empty disk. Raise ValueError if the broker runs."""
+        disk = self._disk_of_down(node)
+        self._record("replace_disk", node, 0)
+        disk.replace()
+        self._on_damage(node)
+        self.tell(f"{node} gets an empty disk")
+
+    def _disk_of_down(self, node: NodeId) -> SimDisk:
+        machine = self._machine(node)
+        if machine.up:
+            raise ValueError(f"{node} runs; crash or stop it before its disk changes")
+        return machine.disk
 
     def heal_everything(self) -> None:
         """End all faults (network, store, disks, pauses) and start the brokers that are down."""

@@ -23,5 +23,8 @@ class WorldObserver(Observer, Protocol):
     def on_crash(self, node_id: NodeId, image: DiskImage) -> None:
         """Handle the crash of a broker; ``image`` is the content of its disk after the crash."""
 
+    def on_damage(self, node_id: NodeId) -> None:
+        """Handle the loss of flushed records on the disk of a broker that is down."""
+
     def allow_halt(self, node_id: NodeId) -> None:
         """Allow this broker to halt, because the scenario expects it."""

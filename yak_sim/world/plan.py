@@ -172,5 +172,7 @@ _ACTIONS: Final[Mapping[str, _Action]] = {
     "lose_writes": lambda f, target, us, d: f.lose_store_writes(_number(d, "count", 1)),
     "stall_disk": lambda f, node, us, d: f.stall_disk(node, for_us=us or 0),
     "fill_disk": lambda f, node, us, d: f.fill_disk(node, for_us=us),
+    "damage_disk": lambda f, node, us, d: f.damage_disk(node, _number(d, "records", 1)),
+    "replace_disk": lambda f, node, us, d: f.replace_disk(node),
 }
 """The action of each fault kind. :class:`yak_sim.world.faults.Faults` records the same kinds."""

@@ -103,6 +103,7 @@ class World(Waits, Faults):
         self.narrative = Narrative(self.engine.clock.now, lambda: headline(self.machines), on_line)
         self.expect = Expect(self)
         self._on_fault = self.trace.fault
+        self._on_damage = self._tell_observers_of_damage
         self._restart_after_crash = {}
         self._restart_after_exit = {}
         self._halts_expected: dict[NodeId, None] = {}
@@ -222,6 +223,10 @@ class World(Waits, Faults):
     def _on_crash(self, node: NodeId, image: DiskImage) -> None:
         for observer in self._observers:
             observer.on_crash(node, image)
+
+    def _tell_observers_of_damage(self, node: NodeId) -> None:
+        for observer in self._observers:
+            observer.on_damage(node)
 
     def _on_note(self, node: NodeId, note: Note) -> None:
         self.situations.on_note(node, note)
