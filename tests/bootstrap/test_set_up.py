@@ -152,6 +152,29 @@ def test_a_start_waits_for_the_installer_of_another(quick: Project, kill: bool) 
     assert (MADE in err, quick.installs) == (kill, 1 + kill)
 
 
+@pytest.mark.parametrize(
+    "target", ["another", pytest.param("nothing", marks=LONG), pytest.param("fits", marks=LONG)]
+)
+def test_a_link_in_place_of_venv_is_refused(target: str, quick: Project, tmp_path: Path) -> None:
+    """What a link points to is left alone, also a .venv of the right Python that has no stamp."""
+    other = tmp_path / "elsewhere"
+    if target == "fits":
+        subprocess.run([HOST, "-m", "venv", "--without-pip", other], check=True)
+    elif target == "another":
+        for name in ("bin", "lib"):
+            (other / name).mkdir(parents=True)
+            (other / name / "theirs").write_text("")
+    before = sorted(other.rglob("*"))
+    quick.venv.symlink_to(other)
+    done = quick.start("demo")
+    assert (done.returncode, done.stdout, quick.installs) == (2, "", 0)
+    assert str(quick.venv) in done.stderr
+    assert str(other) in done.stderr
+    assert sorted(other.rglob("*")) == before
+    quick.venv.unlink()
+    assert quick.start("demo").returncode == 0
+
+
 OTHERS = [pytest.param(state, marks=LONG) for state in ("older", "activated")]
 
 
