@@ -21,6 +21,8 @@ COMMANDS = {
     "demo": ("", "", "Show a leader failover, simulated and with real brokers."),
     "sim": ("yak_sim.cli", "sim", "List, run and replay scenarios in the simulator."),
     "scenario": ("yak_sim.cli_scenario", "scenario_group", "Begin a scenario of your own."),
+    "lessons": ("yak_sim.cli_lessons", "lessons_command", "List the lessons."),
+    "lab": ("yak_sim.cli_lessons", "lab", "Open a lesson in JupyterLab."),
     "broker": ("yak_net.cli", "broker", "Run one broker in this process."),
     "cluster": ("yak_net.cluster.cli", "cluster", "Run a cluster of brokers on this machine."),
     "produce": ("yak_net.client.cli", "produce", "Send messages or lines as records."),
@@ -44,7 +46,7 @@ COMMANDS = {
 """Sub-command name: (module, attribute, line in ``yak --help``)."""
 
 PRINTING = {
-    *(("sim", "list"), ("sim", "digest"), ("cluster", "logs")),
+    *(("sim", "list"), ("sim", "digest"), ("cluster", "logs"), ("lessons",), ("lessons", "--json")),
     *(("log", "dump"), ("log", "verify"), ("log", "diff")),
 }
 """Commands that fail if their output cannot be written: printing is their work."""

@@ -137,7 +137,7 @@ first, then three thick lines.
 
 # %%
 sent_us = next(line.at_us for line in result.narrative if line.text.startswith("one record"))
-plot_watermarks(result.trace, window_us=(sent_us - millis(100), sent_us + millis(700)))
+plot_watermarks(result.trace, from_us=sent_us - millis(100), to_us=sent_us + millis(700))
 
 # %% [markdown]
 """

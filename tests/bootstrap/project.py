@@ -33,7 +33,8 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
     if os.path.exists("gate"):
         open("gate").read()
     name, info = "yak-0.1.0-py3-none-any.whl", "yak-0.1.0.dist-info/"
-    about = "Metadata-Version: 2.1\\nName: yak\\nVersion: 0.1.0\\nProvides-Extra: dev"
+    about = "Metadata-Version: 2.1\\nName: yak\\nVersion: 0.1.0"
+    about += "\\nProvides-Extra: dev\\nProvides-Extra: lab"
     files = {
         "yak.pth": os.getcwd(),
         info + "METADATA": about,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -74,13 +75,29 @@ def test_closed_streams_are_opened_before_anything_else(closed: str, quick: Proj
     assert quick.installs == 1
 
 
-def test_the_development_tools_are_added_once(quick: Project) -> None:
-    """`demo` needs fewer packages than `test`."""
-    installs = []
-    for word in ("demo", "test", "demo"):
-        assert quick.start(word).returncode == 0
-        installs.append(quick.installs)
-    assert installs == [1, 2, 2]
+def test_each_command_gets_the_extras_that_it_needs(quick: Project) -> None:
+    """Extras add up, so that commands in turn install nothing; a question for help installs none.
+
+    Method: the command lines of the installer.
+    """
+    quick.start("demo")
+    found = []
+    for words in (("lab", "--help"), ("lab", "1"), ("test",), ("demo",), ("test", "--all")):
+        err = quick.start(*words).stderr
+        found += re.findall(r"--editable (\S+)", err)
+    assert found == ["'.[lab]'", "'.[dev,lab]'"]
+    assert quick.installs == 3
+
+
+@LONG
+def test_an_extra_that_cannot_be_installed_leaves_the_rest(quick: Project) -> None:
+    """Without a network, `lab` fails and `demo` goes on; method: installers that fail."""
+    assert quick.start("demo").returncode == 0
+    (quick.folder / "broken").write_text("")
+    quick.env["PIP_TIMEOUT"] = "invalid"
+    assert quick.start("lab").returncode == 2
+    done = quick.start("demo")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_changed_requirements_are_installed_into_the_same_venv(shared: Project) -> None:
@@ -133,6 +150,29 @@ def test_a_start_waits_for_the_installer_of_another(quick: Project, kill: bool) 
     _, err = second.communicate()
     assert second.returncode == 0, err
     assert (MADE in err, quick.installs) == (kill, 1 + kill)
+
+
+@pytest.mark.parametrize(
+    "target", ["another", pytest.param("nothing", marks=LONG), pytest.param("fits", marks=LONG)]
+)
+def test_a_link_in_place_of_venv_is_refused(target: str, quick: Project, tmp_path: Path) -> None:
+    """What a link points to is left alone, also a .venv of the right Python that has no stamp."""
+    other = tmp_path / "elsewhere"
+    if target == "fits":
+        subprocess.run([HOST, "-m", "venv", "--without-pip", other], check=True)
+    elif target == "another":
+        for name in ("bin", "lib"):
+            (other / name).mkdir(parents=True)
+            (other / name / "theirs").write_text("")
+    before = sorted(other.rglob("*"))
+    quick.venv.symlink_to(other)
+    done = quick.start("demo")
+    assert (done.returncode, done.stdout, quick.installs) == (2, "", 0)
+    assert str(quick.venv) in done.stderr
+    assert str(other) in done.stderr
+    assert sorted(other.rglob("*")) == before
+    quick.venv.unlink()
+    assert quick.start("demo").returncode == 0
 
 
 OTHERS = [pytest.param(state, marks=LONG) for state in ("older", "activated")]

@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 QUIET = ("--quiet", "--disable-pip-version-check")
 IMPORTABLE = {*PACKAGES, "yak_cli.py"}
 SCENARIOS = sorted(path.name for path in (ROOT / "scenarios").iterdir() if path.is_file())
+LESSONS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 OF_APPLICATIONS = ("benchmarks", "docs", "notebooks", "scenarios", "tests")
 """Folders of the project whose names other projects use, too."""
 
@@ -62,6 +63,9 @@ def test_the_wheel_has_the_packages_and_the_command(dist: Path) -> None:
     wanted |= {f"{package}/py.typed" for package in PACKAGES}
     wanted |= {f"yak_sim/_scenarios/{name}" for name in SCENARIOS}
     assert wanted | {"yak_cli.py"} <= names
+    lessons = {name for name in names if name.startswith("yak_sim/_lessons/")}
+    assert lessons == {f"yak_sim/_lessons/{name}" for name in LESSONS}
+    assert "yak_sim/lessons/jupyter_config/labconfig/page_config.json" in names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == IMPORTABLE
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -93,6 +97,8 @@ def test_the_wheel_works_in_an_empty_environment(dist: Path, tmp_path: Path) -> 
     assert run(tmp_path, inside / "yak", "--version").startswith("yak, version ")
     assert "slow_follower" in run(tmp_path, inside / "yak", "sim", "list")
     assert "valid: true" in run(tmp_path, inside / "yak", "sim", "run", "zombie_leader")
+    assert len(run(tmp_path, inside / "yak", "lessons").splitlines()) == 1 + len(LESSONS)
+    assert run(tmp_path, inside / "yak", "lab", "1", "--copy-only").endswith(f"{LESSONS[0]}\n")
 
 
 def test_an_editable_install_leaves_the_names_of_applications_free(

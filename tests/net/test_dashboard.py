@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from tests.net.browser import Page, browser
+from tests.browser import Page, browser
 from tests.net.chaos import NODES, ChaosCluster, Load
 from tests.net.http_tools import WorldGateway, cluster, serving
 from tests.net.sse_tools import Events

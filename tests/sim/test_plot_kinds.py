@@ -97,6 +97,67 @@ def test_the_plot_shows_the_action_and_on_request_the_whole_run() -> None:
             plot_lag(stops(), **span)  # type: ignore[arg-type]
 
 
+def crowded(*gaps: int) -> Trace:
+    """Return 10 s with a crash of n1 at 2 s, after a stalled disk and a slow link."""
+    tale = Tale(3)
+    for node in tale.nodes:
+        tale.start(0, node)
+        tale.append(SECOND, node, 0, 9, Epoch(1))
+    tale.note(SECOND // 2, "n1", BecameLeader(Epoch(1), 0))
+    for kind, gap in zip(("slow_link", "stall_disk"), gaps, strict=False):
+        tale.fault(2 * SECOND - gap, kind, "n1", gap)
+    tale.append(2 * SECOND - 15 * MS, "n1", 9, 1, Epoch(1))
+    tale.append(2 * SECOND - 10 * MS, "n1", 10, 1, Epoch(1))
+    tale.fault(2 * SECOND, "crash", "n1")
+    tale.note(10 * SECOND, "n2", HighWatermarkAdvanced(9))
+    return tale.trace()
+
+
+def test_a_crowded_moment_is_enlarged() -> None:
+    """Goal: what happens within 40 ms of 10 s can be read.
+
+    Method: the axes and the captions of a panel of its own, in each kind that changes in it.
+    """
+    trace = crowded(40 * MS, 20 * MS)
+    panel = plot_watermarks(trace, from_us=0).axes[-2]
+    left, right = panel.get_xlim()
+    assert (left, right) == pytest.approx((1.936, 2.024))
+    low, high = panel.get_ylim()
+    assert low < 9 < 11 < high
+    captions = {text.get_text() for text in panel.texts}
+    assert {"slow link n1", "disk of n1 stalls", "n1 crashes, LEO 11"} <= captions
+    assert "Close-up in time: 1.936 s to 2.024 s." in describe(trace)
+    lag = plot_lag(trace, from_us=0)
+    assert lag.axes[1].get_xlim() == (left, right)
+    assert {y for _, y in drawn(lag, "n2")} >= {0, 1, 2}
+    for plot in (plot_isr, plot_ack_latency, plot_throughput):
+        assert len(plot(trace, from_us=0).axes) == 1, "nothing changes in the moment"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("gaps", [(), (40 * MS,), (400 * MS, 200 * MS), (900, 400)])
+def test_a_moment_that_is_not_crowded_has_no_panel(gaps: tuple[int, ...]) -> None:
+    """Method: one time, two times, three that can be told apart, three within a millisecond."""
+    trace = crowded(*gaps)
+    assert "Close-up in time" not in describe(trace)
+    assert len(plot_lag(trace, from_us=0).axes) == 1
+
+
+@pytest.mark.long
+def test_the_last_bin_of_a_throughput_ends_with_the_window() -> None:
+    """Goal: a steady rate is drawn as such to the end, whatever the length of the window."""
+    tale = Tale(1)
+    for at in range(2_000):
+        tale.ack(at * MS, at * MS, at, 1)
+    trace = tale.trace()
+    for end_us in range(1_000 * MS, 1_700 * MS, 77 * MS):
+        patches = plot_throughput(trace, from_us=0, to_us=end_us).axes[0].patches
+        values, edges, _ = next(p for p in patches if isinstance(p, StepPatch)).get_data()
+        assert edges[-1] == pytest.approx(end_us / SECOND)
+        assert values[-1] == pytest.approx(1_000, abs=300)
+        assert 0.5 <= (edges[-1] - edges[-2]) / (edges[1] - edges[0]) <= 1.5
+
+
 def test_the_values_of_each_kind_are_drawn() -> None:
     """Method: values of the made-up runs, read back from the axes."""
     assert {y for _, y in drawn(plot_isr(stops(), from_us=0), "size of the ISR")} == {3}

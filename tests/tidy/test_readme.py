@@ -64,6 +64,8 @@ RUN_BY = {
     "./yak sim digest out/zombie_leader/7/trace.jsonl": SIMULATOR,
     "./yak sim plot out/zombie_leader/7 --from 4s --to 6s": SIMULATOR,
     "./yak sim replay out/zombie_leader/7/trace.jsonl": SIMULATOR,
+    "./yak lessons": "tests/notebooks/test_lesson_copies.py",
+    "./yak lab 1": "tests/notebooks/test_lab.py",
     ".venv/bin/python notebooks/01_first_plot.py": "tests/notebooks",
     "./yak demo --only simulated": "tests/scenarios/test_demo.py",
     "./yak demo --input FILE": "tests/scenarios/test_demo.py",

@@ -44,6 +44,7 @@ def test_each_package_is_packed_and_typed() -> None:
     assert tops <= {*PACKAGES, "scenarios", "benchmarks", "notebooks"}
     assert set(packed) == {*PACKAGES, "yak_cli.py"}
     assert (ROOT / "yak_sim" / "_scenarios").resolve() == (ROOT / "scenarios").resolve()
+    assert (ROOT / "yak_sim" / "_lessons").resolve() == (ROOT / "notebooks").resolve()
     assert tool["mypy"]["strict"] is True
     assert tool["mypy"]["files"] == ["."]
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("yak_core", "yak_sim", "yak_net")
 PRODUCT = (*PACKAGES, "scenarios", "notebooks", "benchmarks", "yak_cli.py", "yak")
 NOT_OURS = {"build", "dist", "node_modules", "out", "samples", "vendor", "__pycache__"}
+NOT_OURS |= {"yak-lessons"}
 TEXT = {"", ".cfg", ".ini", ".ipynb", ".json", ".jsonl", ".lua", ".md", ".py", ".sh", ".toml"}
 TEXT |= {".golden", ".html", ".js", ".lock", ".txt", ".yaml", ".yml"}
 FOLDERS = {*PRODUCT, ".ci", "docs", "infra", "tests"}

@@ -9,6 +9,7 @@ from yak_core.ids import Micros, Offset
 from yak_sim.plot.captions import seconds
 from yak_sim.plot.data import PlotData, Points, value_at
 from yak_sim.plot.events import draw_events
+from yak_sim.plot.moment import frame_moment, label_faults
 from yak_sim.plot.style import (
     COLUMNS,
     DASHES,
@@ -159,6 +160,21 @@ def draw_close_up(
     axes.set_ylabel("close-up")
     for spine in axes.spines.values():
         spine.set(visible=True, linestyle=":", linewidth=0.9, color=INK)
+
+
+def draw_moment(axes: Axes, data: PlotData, moment: Window) -> None:
+    """Draw the same curves for a moment, with the captions of its faults."""
+    curves = curves_of(data, moment)
+    low, high = _range(curves)
+    room = max(high - low, 1)
+    # Room for the captions of faults below, and of events and leaders above.
+    axes.set_ylim(low - 0.3 * room, high + 0.6 * room)
+    draw_background(axes, data, moment, labels=True)
+    for number in range(len(data.brokers)):
+        _draw_curves(axes, data, moment, number, curves[number])
+    draw_events(axes, data, moment, labels=True)
+    label_faults(axes, data, moment)
+    frame_moment(axes, data, moment)
 
 
 def shift_pt(data: PlotData, offsets: float, height_pt: float) -> float:

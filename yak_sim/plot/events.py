@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from yak_core.ids import Micros, NodeId, Offset
 from yak_sim.plot.data import PlotData
-from yak_sim.plot.style import Window, colour_of, x_of
+from yak_sim.plot.style import Window, colour_of, label_width, x_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +32,8 @@ def draw_events(axes: Axes, data: PlotData, window: Window, *, labels: bool) -> 
             text = f"{broker.node} truncates {truncation.before:,} → {truncation.end:,}"
             events.append((truncation.at_us, truncation.before, broker.node, "v", text))
     events = sorted(end for end in events if window[0] <= end[0] <= window[1])
+    low, high = axes.get_ylim()
+    placed: list[tuple[Micros, Micros, Offset, int]] = []
     for number, (at, offset, node, marker, text) in enumerate(events):
         near = (window[1] - window[0]) // 100
         hidden_by = sum(1 for other in events[number + 1 :] if other[0] - at < near)
@@ -45,12 +47,22 @@ def draw_events(axes: Axes, data: PlotData, window: Window, *, labels: bool) -> 
             mec="black",
             mew=1.0,
             zorder=6 + number / 1000,
+            clip_on=not low <= offset <= high,  # whole at the edge, hidden outside
         )
-        if labels and len(events) <= EVENT_LABELS_MAX:
+        if labels and len(events) <= EVENT_LABELS_MAX and low <= offset <= high:
+            width = label_width(text, window) + near
+            left, right = (at - width, at) if is_right else (at, at + width)
+            taken = {
+                level
+                for from_us, to_us, other, level in placed
+                if left < to_us and from_us < right and abs(other - offset) < (high - low) / 4
+            }
+            level = min(set(range(len(placed) + 1)) - taken)
+            placed.append((left, right, offset, level))
             axes.annotate(
                 text,
                 (x_of(data, at), offset),
-                xytext=(-9 if is_right else 9, 9 + 15 * min(hidden_by, 3)),
+                xytext=(-9 if is_right else 9, 9 + 15 * min(level, 3)),
                 textcoords="offset points",
                 ha="right" if is_right else "left",
                 color="black",

@@ -52,14 +52,21 @@ def bin_us(window: Window) -> Micros:
         power *= 10
 
 
-def throughput(data: PlotData, window: Window) -> list[tuple[Micros, int]]:
-    """Return (start of the bin, acknowledged records in it) for each bin of the window."""
+def throughput(data: PlotData, window: Window) -> list[tuple[Micros, Micros, int]]:
+    """Return (start, end, acknowledged records) of each bin of the window.
+
+    The last bin ends with the window. It is up to half longer or shorter than the others, so that
+    its rate is neither that of a time after the end nor that of a sliver.
+    """
     width = bin_us(window)
-    bins = [0] * -(-(window[1] - window[0]) // width)
+    length = window[1] - window[0]
+    count = max(1, (2 * length + width) // (2 * width))
+    bins = [0] * count
     for each in latencies(data, window):
         if each.written:
-            bins[min((each.at_us - window[0]) // width, len(bins) - 1)] += each.records
-    return [(window[0] + number * width, count) for number, count in enumerate(bins)]
+            bins[min((each.at_us - window[0]) // width, count - 1)] += each.records
+    starts = [window[0] + number * width for number in range(count)]
+    return list(zip(starts, [*starts[1:], window[1]], bins, strict=True))
 
 
 def lags(data: PlotData) -> dict[NodeId, Points]:

@@ -14,6 +14,13 @@ from yak_core.trace.recorder import Trace
 from yak_sim.plot.captions import counted, leaders_and_faults, seconds, shown_part
 from yak_sim.plot.curves import draw_background, thinned
 from yak_sim.plot.data import PlotData, Points, plot_data_of
+from yak_sim.plot.moment import (
+    frame_moment,
+    label_faults,
+    moment_note,
+    moment_of,
+    outline_moment,
+)
 from yak_sim.plot.rendering import LEFT, RIGHT, WIDTH_IN, Drawn, matplotlib_settings, title_of
 from yak_sim.plot.series import bin_us, isr_sizes, lags, latencies, quantile, throughput
 from yak_sim.plot.style import FAILED, INK, Window, colour_of, marker_of, x_of
@@ -24,6 +31,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEIGHT_IN: Final = 4.4
+HEAD_IN: Final = 0.968
+FOOT_IN: Final = 0.572
+PANEL_IN: Final = HEIGHT_IN - HEAD_IN - FOOT_IN
+CLOSE_UP_IN: Final = 2.4
+GAP_IN: Final = 0.4
+
+CHANGES_MIN: Final = 2
+"""Minimum number of changes in a moment that is drawn in a close-up."""
 
 
 def plot_isr(
@@ -88,7 +103,10 @@ def draw_isr(
             f"below min ISR for {seconds(below)}."
         )
 
-    return _drawn(trace, from_us, to_us, title, "Size of the ISR", draw)
+    def times(data: PlotData) -> list[Micros]:
+        return [at for at, _ in data.isr]
+
+    return _drawn(trace, from_us, to_us, title, "Size of the ISR", draw, times)
 
 
 def draw_ack_latency(
@@ -122,7 +140,10 @@ def draw_ack_latency(
         axes.set_ylim(low / 1.8, high * 4)
         return f"{text}; " + ", ".join(f"{name} {us / 1_000:,.1f} ms" for name, us in values) + "."
 
-    return _drawn(trace, from_us, to_us, title, "Latency of acknowledgements", draw)
+    def times(data: PlotData) -> list[Micros]:
+        return [ack.end_us for ack in data.acks]
+
+    return _drawn(trace, from_us, to_us, title, "Latency of acknowledgements", draw, times)
 
 
 def draw_throughput(
@@ -133,13 +154,13 @@ def draw_throughput(
     def draw(axes: Axes, data: PlotData, window: Window) -> str:
         width = bin_us(window)
         bins = throughput(data, window)
-        per_s = [count * 1_000_000 / width for _, count in bins]
-        edges = [x_of(data, at) for at, _ in bins] + [x_of(data, bins[-1][0] + width)]
+        per_s = [count * 1_000_000 / (end - start) for start, end, count in bins]
+        edges = [x_of(data, start) for start, _, _ in bins] + [x_of(data, bins[-1][1])]
         axes.stairs(per_s, edges, fill=True, color="#56B4E9", alpha=0.8, lw=0)
         axes.stairs(per_s, edges, color="#0072B2", lw=1.4, label="acknowledged")
         axes.set_ylim(0, max([*per_s, 1]) * 1.25)
         axes.set_ylabel("records per second")
-        total = sum(count for _, count in bins)
+        total = sum(count for _, _, count in bins)
         mean = total * 1_000_000 / (window[1] - window[0])
         return (
             f"{counted(total, 'record')} acknowledged, {mean:,.0f} per second on average, at most "
@@ -171,7 +192,10 @@ def draw_lag(
         axes.set_ylabel("lag (offsets)")
         return f"Largest lag: {', '.join(worst)}." if worst else "No broker has a lag."
 
-    return _drawn(trace, from_us, to_us, title, "Lag of the followers", draw)
+    def times(data: PlotData) -> list[Micros]:
+        return [at for points in lags(data).values() for at, _ in points]
+
+    return _drawn(trace, from_us, to_us, title, "Lag of the followers", draw, times)
 
 
 def _drawn(
@@ -181,33 +205,58 @@ def _drawn(
     title: str,
     what: str,
     draw: Callable[[Axes, PlotData, Window], str],
+    times: Callable[[PlotData], list[Micros]] | None = None,
 ) -> Drawn:
+    """Draw one kind of plot. ``times`` are those of its changes; without it, it has no close-up."""
     from matplotlib.figure import Figure
 
     data = plot_data_of(trace)
     window = window_of(data, from_us, to_us)
+    moment = _moment_of(data, window, times(data) if times else [])
     name = title or f"{what} · {title_of(trace, 'trace')}"
+    height = HEIGHT_IN + (CLOSE_UP_IN if moment else 0)
     with matplotlib_settings():
-        figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN))
-        axes = figure.add_subplot()
-        figure.subplots_adjust(left=LEFT, right=RIGHT, top=0.78, bottom=0.13)
+        figure = Figure(figsize=(WIDTH_IN, height))
+        rows = [PANEL_IN, *([CLOSE_UP_IN - GAP_IN] if moment else [])]
+        grid = figure.add_gridspec(
+            len(rows), 1, height_ratios=rows, left=LEFT, right=RIGHT, top=1 - HEAD_IN / height,
+            bottom=FOOT_IN / height, hspace=GAP_IN * len(rows) / sum(rows),
+        )  # fmt: skip
+        axes = figure.add_subplot(grid[0])
         axes.set_xlim(x_of(data, window[0]), x_of(data, window[1]))
         sentence = draw(axes, data, window)
         draw_background(axes, data, window, labels=True)
         axes.tick_params(labelbottom=True)
-        axes.set_xlabel("time (s)")
-        shown = shown_part(data, window)
-        figure.text(LEFT, 0.925, name, fontsize=16, fontweight="bold")
-        figure.text(LEFT, 0.865, sentence + shown, color=INK)
+        if moment:
+            below = figure.add_subplot(grid[1])
+            draw(below, data, moment)
+            if axes.get_yscale() == "log":
+                below.set_ylim(axes.get_ylim())  # a part of a decade has hardly a label
+            draw_background(below, data, moment, labels=True)
+            label_faults(below, data, moment)
+            frame_moment(below, data, moment)
+            outline_moment(axes, data, moment)
+        figure.axes[-1].set_xlabel("time (s)")
+        shown = shown_part(data, window) + moment_note(data, moment)
+        figure.text(LEFT, 1 - 0.33 / height, name, fontsize=16, fontweight="bold")
+        figure.text(LEFT, 1 - 0.594 / height, sentence + shown, color=INK)
         handles, labels = axes.get_legend_handles_labels()
         if handles:
             figure.legend(
-                handles, labels, loc="lower left", bbox_to_anchor=(LEFT, 0.785), frameon=False,
-                ncol=len(handles), fontsize=10.5, borderaxespad=0, borderpad=0,
-            )
+                handles, labels, loc="lower left", bbox_to_anchor=(LEFT, 1 - 0.946 / height),
+                frameon=False, ncol=len(handles), fontsize=10.5, borderaxespad=0, borderpad=0,
+            )  # fmt: skip
     length = seconds(data.end_us - data.start_us)
     description = f"{what} over {length}. {sentence} {leaders_and_faults(data)}{shown}"
     return Drawn(figure, name, description)
+
+
+def _moment_of(data: PlotData, window: Window, times: list[Micros]) -> Window | None:
+    """Return the moment to enlarge, if the plot changes in it."""
+    moment = moment_of(data, window)
+    if moment is None or sum(moment[0] <= at <= moment[1] for at in times) < CHANGES_MIN:
+        return None
+    return moment
 
 
 def _step(axes: Axes, data: PlotData, window: Window, points: Points, **style: object) -> None:

@@ -7,7 +7,7 @@ each broker, a row for acknowledged writes, and the faults. The row of a broker 
 leader, in the ISR, out of the ISR, or down.
 
 If most of the run is quiet, the plot shows the action only: from the first fault until the cluster
-has converged.
+has converged. A moment in which several faults or elections happen is enlarged in a panel below.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from yak_sim.plot.curves import (
     close_up_of,
     curves_of,
     draw_close_up,
+    draw_moment,
     draw_offsets,
     how_equal_curves_are_drawn,
 )
 from yak_sim.plot.data import PlotData, plot_data_of
 from yak_sim.plot.legend import draw_legend, legend_rows
+from yak_sim.plot.moment import moment_note, moment_of, outline_moment
 from yak_sim.plot.rendering import (
     LEFT,
     RIGHT,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 OFFSETS_IN: Final = 4.2
 CLOSE_UP_IN: Final = 1.5
+MOMENT_IN: Final = 2.2
 ROW_IN: Final = 0.3
 GAP_IN: Final = 0.22
 HEAD_IN: Final = 0.85
@@ -79,7 +82,8 @@ def draw_watermarks(
     name = title or title_of(trace, TITLE)
     with matplotlib_settings():
         figure = _figure(data, window, name)
-    return Drawn(figure, name, describe_data(data) + shown_part(data, window))
+    part = shown_part(data, window) + moment_note(data, moment_of(data, window))
+    return Drawn(figure, name, describe_data(data) + part)
 
 
 def _figure(data: PlotData, window: Window, title: str) -> Figure:
@@ -87,9 +91,9 @@ def _figure(data: PlotData, window: Window, title: str) -> Figure:
 
     curves = curves_of(data, window)
     close_up = close_up_of(data, window, curves)
+    moment = moment_of(data, window)
     parts = [OFFSETS_IN, row_count(data, window) * ROW_IN]
-    if close_up is not None:
-        parts.insert(1, CLOSE_UP_IN)
+    parts[1:1] = [CLOSE_UP_IN] * (close_up is not None) + [MOMENT_IN] * (moment is not None)
     top_in = HEAD_IN + legend_rows(data) * LEGEND_IN
     height = top_in + sum(parts) + GAP_IN * (len(parts) - 1) + FOOT_IN
     figure = Figure(figsize=(WIDTH_IN, height))
@@ -108,10 +112,18 @@ def _figure(data: PlotData, window: Window, title: str) -> Figure:
     if close_up is not None:
         below = figure.add_subplot(grid[1], sharex=offsets)
         draw_close_up(below, data, window, curves, close_up)
+    if moment is not None:
+        draw_moment(figure.add_subplot(grid[len(parts) - 2]), data, moment)
+        outline_moment(offsets, data, moment)
     draw_rows(figure.add_subplot(grid[len(parts) - 1], sharex=offsets), data, window)
     figure.text(LEFT, 1 - 0.38 / height, title, fontsize=16, fontweight="bold")
-    figure.text(LEFT, 1 - 0.66 / height, headline(data) + shown_part(data, window), color=INK)
+    figure.text(LEFT, 1 - 0.66 / height, headline(data) + _dot(shown_part(data, window)), color=INK)
     note = how_equal_curves_are_drawn(data, curves, OFFSETS_IN * 72)
     figure.text(RIGHT, 1 - 0.38 / height, note, color=INK, ha="right", fontsize=10)
     draw_legend(figure, data, LEFT, 1 - (HEAD_IN - 0.04) / height, LEGEND_IN / height)
     return figure
+
+
+def _dot(sentence: str) -> str:
+    """Return a sentence as one more part of the headline."""
+    return f" ·{sentence.removesuffix('.')}" if sentence else ""

@@ -89,6 +89,20 @@ class Page:
         await self.call("Input.dispatchKeyEvent", type="keyDown", text=text, key=text)
         await self.call("Input.dispatchKeyEvent", type="keyUp", key=text)
 
+    async def click(self, element: str) -> None:
+        """Click in the middle of the element that a JavaScript expression returns."""
+        await self.until(f"!!({element})")
+        x, y = await self.value(
+            f"(() => {{ const one = {element}; one.scrollIntoViewIfNeeded(); "
+            "const box = one.getBoundingClientRect(); "
+            "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+        )
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            button = "none" if kind == "mouseMoved" else "left"
+            await self.call(
+                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, clickCount=1
+            )
+
     async def open(self, url: str) -> None:
         """Go to a URL."""
         for domain in ("Page", "Network", "Runtime", "Log"):
