@@ -130,7 +130,7 @@ assert 0.5 <= delays[1] - delays[0] <= 1.5
 2. What does a flush cost? Where does the time of a record go?
 3. With `flush=os`, two power failures lost nothing, and three lost everything. On what does this
    depend?
-4. After the power failure of all with `flush=os`, all brokers run, and nobody leads. Why does the
+4. After the power failure of all with `flush=os`, all brokers run, and none of them leads. Why does the
    cluster not simply elect the broker with the longest log?
 
 <details><summary>Answers</summary>
@@ -305,7 +305,7 @@ def ends_of(appended, flushed):
 
 
 def restarts(flush, steps):
-    """Yield (facts, missing, story): each restart after these steps."""
+    """Yield (facts, missing, history): each restart after these steps."""
     appended, flushed, copies = 0, 0, [0]
     for step in steps:
         appended += step == "append"
@@ -313,26 +313,26 @@ def restarts(flush, steps):
         copies.append(appended)
     acked = flushed if flush == "batch" else appended
     for end, log, only_process in ends_of(appended, flushed):
-        story = f"{', '.join(steps)}, {end}"
-        yield (flush, True, True, only_process), range(log, acked), story
+        history = f"{', '.join(steps)}, {end}"
+        yield (flush, True, True, only_process), range(log, acked), history
         on_disk = min(flushed, log)
         if on_disk:
             lost = range(on_disk - 1, acked)
-            yield (flush, False, True, only_process), lost, f"{story}, damage of the last flushed"
+            yield (flush, False, True, only_process), lost, f"{history}, damage of the last one"
         for copy in copies:
             lost = range(copy, acked)
-            yield (flush, True, False, False), lost, f"{story}, a disk with {copy} records"
+            yield (flush, True, False, False), lost, f"{history}, a disk with {copy} records"
 
 
 def cases():
-    """Yield a case for each combination of facts that a history has."""
+    """Yield a case for each combination of facts that a hihistory has."""
     found: dict = {}
     for flush, length in product(("batch", "os"), range(6)):
         for steps in product(("append", "flush"), repeat=length):
-            for facts, missing, story in restarts(flush, steps):
+            for facts, missing, history in restarts(flush, steps):
                 histories, example = found.get(facts, (0, ""))
                 if missing and not example:
-                    example = f"{story}: record {missing[0]} is acknowledged and missing"
+                    example = f"{history}: record {missing[0]} is acknowledged and missing"
                 found[facts] = (histories + 1, example)
     for facts, (histories, example) in found.items():
         flush, intact, same_disk, only_process = facts
@@ -408,7 +408,7 @@ print("Passed:", passed and agrees)
 | `flush=batch` is the default | like `flush=os`; `log.flush.interval.messages=1` is `flush=batch` |
 | after an unclean start, out of the ISR | the same with KIP-966; before it, it stayed in the ISR |
 | eligible brokers outside the ISR | the same: eligible leader replicas, ELR (KIP-966) |
-| nobody leads without a complete log | an operator can allow it: unclean election (KIP-106) |
+| no broker leads without a complete log | if an operator allows it: unclean election (KIP-106) |
 | the boot of the machine is compared | only the marker of a clean stop is known |
 | a full disk halts the broker | the same if it is the last log directory (KIP-112) |
 
