@@ -85,6 +85,8 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "scenario-faults": scenario_api.faults,
     "scenario-clients": scenario_api.clients_and_results,
     "scenario-producer": scenario_api.producer,
+    "scenario-sent": scenario_api.sent_batch,
+    "scenario-read": scenario_api.read_record,
     "scenario-consumer": scenario_api.consumer,
     "scenario-expectations": scenario_api.expectations,
     "gallery-contents": gallery.contents,

@@ -58,7 +58,8 @@ def _lists(
 )
 @click.option(
     "--figure", "figures", multiple=True, metavar="NAME",
-    help="Figure to show; repeatable. Default: those of the scenario.",
+    help="Figure to show; repeatable. Default: those of the scenario, and the records and the "
+    "simulated time of each run.",
 )
 @click.option(
     "--format", "form", type=click.Choice(["table", "csv", "json"]), default="table",

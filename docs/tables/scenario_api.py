@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from yak_sim import BrokerView, Expect, RunResult, SimConsumer, SimProducer, World, testing
+from yak_sim.world.clients import ReadRecord, SentBatch
 from yak_sim.world.cluster import Cluster
 from yak_sim.world.faults import Faults
 from yak_sim.world.waits import Waits
@@ -50,6 +51,16 @@ def producer() -> str:
     return _members(SimProducer, "producer")
 
 
+def sent_batch() -> str:
+    """Return the fields of a batch of a producer."""
+    return _fields(SentBatch)
+
+
+def read_record() -> str:
+    """Return the fields of a record that a consumer has read."""
+    return _fields(ReadRecord)
+
+
 def consumer() -> str:
     """Return the members of a consumer."""
     return _members(SimConsumer, "consumer")
@@ -65,6 +76,12 @@ def testing_api() -> str:
     functions = [getattr(testing, name) for name in testing.__all__]
     text = "".join(_entry("", each) for each in functions if inspect.isfunction(each))
     return text.removesuffix("\n")
+
+
+def _fields(record: type) -> str:
+    """Return the names of the fields and the docstring of a class that holds values."""
+    names = ", ".join(f"`{name}`" for name in inspect.get_annotations(record))
+    return f"Fields: {names}.\n\n{_paragraphs(inspect.getdoc(record) or '')}\n"
 
 
 def _members(owner: type, prefix: str) -> str:
@@ -109,4 +126,4 @@ def _shown(parameter: inspect.Parameter) -> inspect.Parameter:
 
 def _paragraphs(text: str) -> str:
     """Return a docstring as Markdown: its double backticks are single ones there."""
-    return re.sub(r"``(.+?)``", r"`\1`", text)
+    return re.sub(r"``(.+?)``", r"`\1`", re.sub(r":meth:`(\w+)`", r"`\1`", text))

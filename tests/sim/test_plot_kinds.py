@@ -205,8 +205,8 @@ def test_a_short_time_without_a_leader_has_a_label_and_a_line() -> None:
     tale.note(20 * SECOND, "n1")
     texts = plot_watermarks(tale.trace(), from_us=0).axes[0].texts
     label = next(text for text in texts if text.get_text() == "no leader for 0.1 s")
-    assert label.xy[0] == pytest.approx(10.05)  # type: ignore[attr-defined]
-    assert label.arrow_patch is not None  # type: ignore[attr-defined]
+    assert label.xy[0] == pytest.approx(10.05)
+    assert label.arrow_patch is not None
 
 
 def test_the_distribution_has_each_run() -> None:
@@ -300,3 +300,19 @@ def test_bad_input_is_refused_and_nothing_is_written(
     assert done.exit_code == code, done.output
     assert done.stderr
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.long
+def test_texts_of_a_distribution_stay_in_the_figure() -> None:
+    """Goal: long names and many groups can be read; method: the extents of headline and legend."""
+    for count in (1, 3, 7):
+        names = [f"brokers=3, min_isr={k}, records=100" for k in range(count)]
+        groups = {name: [k + 0.12345, 2e5 + k] for k, name in enumerate(names)}
+        figure = plot_distribution(groups, label="ms_without_leader")
+        figure.canvas.draw()
+        width = figure.bbox.width
+        parts = [*figure.texts, *figure.legends]
+        extents = [part.get_window_extent() for part in parts]
+        assert all(0 <= box.x0 < box.x1 <= width for box in extents)
+        assert all(box.y0 >= figure.axes[0].bbox.y1 for box in extents)
+        assert all(box.y1 <= figure.bbox.height for box in extents)

@@ -21,6 +21,10 @@ SETTINGS: Final = (
     "--ServerApp.answer_yes=True",
 )
 
+# The title of a lesson with its table, and a line of a narrative, fit into this size.
+REVEAL: Final = ("width=1280", "height=1060", "scroll=True", "number=c/t")
+"""Settings of the slides."""
+
 CONFIG: Final = Path(__file__).with_name("jupyter_config")
 """Settings of the page: no question about news in front of a lesson, no request for updates."""
 
@@ -98,7 +102,7 @@ def write_slides(notebook: Path) -> Path:
         prepared = Path(folder, notebook.name)
         slides = as_slides(json.loads(notebook.read_text(encoding="utf-8")))
         prepared.write_text(json.dumps(slides), encoding="utf-8")
-        options = ["--SlidesExporter.reveal_scroll=True", "--SlidesExporter.reveal_number=c/t"]
+        options = [f"--SlidesExporter.reveal_{each}" for each in REVEAL]
         done = subprocess.run(
             [sys.executable, "-P", "-m", "nbconvert", "--to", "slides", *options, str(prepared)],
             capture_output=True, text=True, check=False,

@@ -18,6 +18,11 @@ Groups = Mapping[str, Sequence[float]]
 HEIGHT_IN: Final = 4.6
 DOTS_MAX: Final = 200
 """Runs of a group up to which each run is a dot; more dots would hide the curve."""
+HEAD_IN: Final = 1.012
+FOOT_IN: Final = 0.598
+LEGEND_IN: Final = 0.22
+LETTERS_MAX: Final = 125
+"""Maximum number of letters of the headline, and of a line of the legend."""
 
 
 def plot_distribution(
@@ -46,7 +51,7 @@ def draw_distribution(
 ) -> Drawn:
     """Draw the figure of :func:`plot_distribution`."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
     groups = dict(values) if isinstance(values, Mapping) else {"": values}
     empty = [name for name, numbers in groups.items() if not numbers]
@@ -55,11 +60,15 @@ def draw_distribution(
         raise ValueError(f"a distribution needs at least one value{where}, got none")
     runs = sum(len(numbers) for numbers in groups.values())
     name = title or f"{label} of {runs:,} {'run' if runs == 1 else 'runs'}"
-    sentences = []
+    sentences, medians = [], []
+    columns = max(1, LETTERS_MAX // (max(map(len, groups)) + 8))
+    legend_in = LEGEND_IN * (-(-len(groups) // columns) - 1)
+    height = HEIGHT_IN + legend_in
     with matplotlib_settings():
-        figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN))
+        figure = Figure(figsize=(WIDTH_IN, height))
         axes = figure.add_subplot()
-        figure.subplots_adjust(left=LEFT, right=RIGHT, top=0.78, bottom=0.13)
+        top = 1 - (HEAD_IN + legend_in) / height
+        figure.subplots_adjust(left=LEFT, right=RIGHT, top=top, bottom=FOOT_IN / height)
         for number, (group, numbers) in enumerate(groups.items()):
             xs = sorted(float(each) for each in numbers)
             shares = [(at + 1) / len(xs) for at in range(len(xs))]
@@ -70,6 +79,7 @@ def draw_distribution(
                 markevery=range(1, len(xs) + 1), label=group or "runs",
             )
             median = xs[(len(xs) - 1) // 2]
+            medians.append(f"{median:,g}")
             sentences.append(
                 f"{f'{group}: ' if group else ''}median {median:,g}, {xs[0]:,g} to {xs[-1]:,g}"
             )
@@ -81,14 +91,17 @@ def draw_distribution(
         axes.set_ylim(0, 1.04)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_ylabel("share of the runs")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
         axes.set_xlabel(label)
-        figure.text(LEFT, 0.925, name, fontsize=16, fontweight="bold")
-        headline = "; ".join(sentences) if len(sentences) <= 3 else f"{len(sentences)} groups"
-        figure.text(LEFT, 0.865, headline, color=INK)
+        figure.text(LEFT, 1 - 0.345 / height, name, fontsize=16, fontweight="bold")
+        candidates = ("; ".join(sentences), f"medians {'; '.join(medians)}")
+        fitting = [text for text in candidates if len(text) <= LETTERS_MAX]
+        headline = fitting[0] if fitting else f"{len(groups)} groups"
+        figure.text(LEFT, 1 - 0.621 / height, headline, color=INK)
         if len(groups) > 1:
             figure.legend(
-                loc="lower left", bbox_to_anchor=(LEFT, 0.785), frameon=False, ncol=len(groups),
-                fontsize=10.5, borderaxespad=0, borderpad=0,
+                loc="lower left", bbox_to_anchor=(LEFT, top + 0.02 / height), frameon=False,
+                ncol=min(columns, len(groups)), fontsize=10.5, borderaxespad=0, borderpad=0,
             )
     lines = "".join(f" A dashed line at {at:,g}: {mark}." for mark, at in (marks or {}).items())
     return Drawn(figure, name, f"Distribution of {label} over {runs:,} runs. "

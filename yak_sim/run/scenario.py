@@ -277,13 +277,14 @@ def _converted(kind: type, name: str, value: Setting) -> Any:
     if kind is bool:
         if str(value).lower() in ("true", "false"):
             return str(value).lower() == "true"
-    elif kind is int:
+        raise SettingError(f"{name} must be true or false, got {value!r}")
+    if kind is int:
         try:
             return int(value)
         except ValueError:
             raise SettingError(f"{name} must be an integer, got {value!r}") from None
-    elif kind is str:
+    if kind is str:
         return str(value)
-    elif isinstance(value, kind):
+    if isinstance(value, kind):
         return value
     raise SettingError(f"{name} must be of type {kind.__name__}, got {value!r}")

@@ -29,7 +29,9 @@ POLL_RETRY_US: Micros = 20_000
 class SentBatch:
     """One batch passed to a producer, and its result.
 
-    ``outcome`` is None while the batch is pending. ``base_offset`` and ``epoch`` are -1 if unknown.
+    ``at_us`` and ``resolved_us`` are the times of the call and of the result, so that their
+    difference is the wait for the acknowledgement. ``outcome`` is None while the batch is pending.
+    ``base_offset`` and ``epoch`` are -1 if unknown, and ``resolved_us`` is -1 while it is pending.
     """
 
     values: tuple[bytes, ...]

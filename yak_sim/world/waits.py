@@ -96,7 +96,8 @@ class Waits(Cluster):
         """Resume when a broker runs, has registered, is not stopping and is in the ISR.
 
         A broker that stopped without a failure can be in the ISR for some time while it is down;
-        it is back only when its process runs, too.
+        it is back only when its process runs, too. There can be no leader at this time, such as
+        after the restart of the leader: :meth:`until_ready` waits for one, too.
         """
 
         def back() -> bool:
