@@ -465,7 +465,7 @@ broker, the *group coordinator*, adds four things to this lesson:
 | --- | --- |
 | the application saves its position on its disk | in a topic, `__consumer_offsets` |
 | an operator starts another copy | the coordinator assigns the partitions of a failed member |
-| a crash of the application is not detected | members send heartbeats, apart from their work (KIP-62) |
+| no broker detects a crash | members send heartbeats, apart from their work (KIP-62) |
 | two copies can run at the same time | a save with an old member epoch is refused |
 
 The three orders stay. A consumer of Kafka saves its position every 5 seconds by default

@@ -130,8 +130,8 @@ assert 0.5 <= delays[1] - delays[0] <= 1.5
 2. What does a flush cost? Where does the time of a record go?
 3. With `flush=os`, two power failures lost nothing, and three lost everything. On what does this
    depend?
-4. After the power failure of all with `flush=os`, all brokers run, and none of them leads. Why does the
-   cluster not simply elect the broker with the longest log?
+4. After the power failure of all with `flush=os`, all brokers run, and none of them leads. Why does
+   the cluster not simply elect the broker with the longest log?
 
 <details><summary>Answers</summary>
 
@@ -325,7 +325,7 @@ def restarts(flush, steps):
 
 
 def cases():
-    """Yield a case for each combination of facts that a hihistory has."""
+    """Yield a case for each combination of facts that a history has."""
     found: dict = {}
     for flush, length in product(("batch", "os"), range(6)):
         for steps in product(("append", "flush"), repeat=length):

@@ -42,6 +42,9 @@ class OwnChecks:
     def on_crash(self, node_id: NodeId, image: DiskImage) -> None:
         """Check nothing."""
 
+    def on_damage(self, node_id: NodeId) -> None:
+        """Check nothing."""
+
     def allow_halt(self, node_id: NodeId) -> None:
         """Check nothing: the world checks halts."""
 

@@ -283,6 +283,9 @@ def test_a_violation_inside_a_call_of_the_script_counts() -> None:
         def on_state(self, state: PartitionState) -> None:
             assert state.partition_epoch >= 1
 
+        def on_damage(self, node: str) -> None:
+            raise AssertionError(node)
+
         def allow_halt(self, node: str) -> None:
             raise AssertionError(node)
 

@@ -273,6 +273,9 @@ def test_observers_see_steps_states_and_crashes() -> None:
         def on_state(self, record: Any) -> None:
             self.versions.append(record.partition_epoch)
 
+        def on_damage(self, node: str) -> None:
+            raise AssertionError(node)
+
         def allow_halt(self, node: str) -> None:
             raise AssertionError(node)
 
