@@ -38,6 +38,15 @@ WRONG: dict[str, tuple[str, ...]] = {
         "return match >= 0",
         "return False",
     ),
+    "06_zombie_leaders": (
+        "return sender == my_leader",
+        "return epoch == my_epoch",
+        "return epoch > my_epoch",
+        "return epoch >= my_epoch and sender == my_leader",
+        "return epoch > my_epoch or sender == my_leader",
+        "return True",
+        "return False",
+    ),
 }
 """Bodies of the rule of a lesson, each with a likely mistake."""
 
