@@ -48,10 +48,11 @@ __all__ = [
     "Invariants", "ListOffsetsRequest", "ListOffsetsResponse", "Manual", "ManualBackend",
     "ManualError", "Message", "Micros", "Node", "NodeId", "Note", "Observer", "Offset",
     "Outcome", "PartitionState", "Poll", "PollResult", "ProduceRequest", "ProduceResponse",
-    "ProducerConfig", "Record", "Recorder", "Replayed", "Role", "Rules", "Seek", "SendBatch",
-    "SendResult", "Snapshot", "Started", "Step", "Trace", "TraceError", "TraceReplay",
-    "advance", "advance_high_watermark", "build_broker", "build_consumer", "build_producer",
-    "decode_trace", "digest_of", "encode_trace", "records", "replay_lines", "settle",
+    "ProducerConfig", "Record", "Recorder", "Replayed", "ReplicateDecision", "Role", "Rules",
+    "Seek", "SendBatch", "SendResult", "SequenceCheck", "SequenceResult", "Snapshot", "Started",
+    "Step", "Trace", "TraceError", "TraceReplay", "advance", "advance_high_watermark",
+    "build_broker", "build_consumer", "build_producer", "decode_trace", "digest_of",
+    "encode_trace", "records", "replay_lines", "settle",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -79,7 +80,9 @@ _HOMES: Final = {
     "yak_core.manual.run": ("advance", "settle"),
     "yak_core.manual.world": ("DISK", "STORE", "Manual"),
     "yak_core.metadata.partition_state": ("PartitionState",),
-    "yak_core.rules": ("Rules", "advance_high_watermark"),
+    "yak_core.rules": (
+        "ReplicateDecision", "Rules", "SequenceCheck", "SequenceResult", "advance_high_watermark",
+    ),
     "yak_core.trace.reader": ("TraceError", "decode_trace", "digest_of", "encode_trace"),
     "yak_core.trace.recorder": ("Fault", "Step", "Trace"),
     "yak_core.trace.replay": ("Difference", "Replayed", "TraceReplay", "replay_lines"),
@@ -117,7 +120,13 @@ if TYPE_CHECKING:
     from yak_core.manual.run import advance, settle
     from yak_core.manual.world import DISK, STORE, Manual
     from yak_core.metadata.partition_state import PartitionState
-    from yak_core.rules import Rules, advance_high_watermark
+    from yak_core.rules import (
+        ReplicateDecision,
+        Rules,
+        SequenceCheck,
+        SequenceResult,
+        advance_high_watermark,
+    )
     from yak_core.trace.reader import TraceError, decode_trace, digest_of, encode_trace
     from yak_core.trace.recorder import Fault, Step, Trace
     from yak_core.trace.replay import Difference, Replayed, TraceReplay, replay_lines

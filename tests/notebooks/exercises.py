@@ -82,6 +82,32 @@ return sum(offset < position for offset, _ in lines), position""",
         "return True",
         "return False",
     ),
+    "06_zombie_leaders": (
+        "return sender == my_leader",
+        "return epoch == my_epoch",
+        "return epoch > my_epoch",
+        "return epoch >= my_epoch and sender == my_leader",
+        "return epoch > my_epoch or sender == my_leader",
+        "return True",
+        "return False",
+    ),
+    "08_retries": (
+        'return "append"',
+        'return "duplicate" if (epoch, first, last) in known else "append"',
+        'return "append" if first == (known[-1][2] + 1 if known else 0) else "duplicate"',
+        'return "append" if not known or first > known[-1][2] else "duplicate"',
+        'return "duplicate" if known and first <= known[-1][2] else "refuse"',
+        (
+            "if known and (epoch, last) <= known[-1][::2]:\n"
+            '    return "duplicate"  # even of an older producer epoch\n'
+            'return "append" if first == (known[-1][2] + 1 if known else 0) else "refuse"'
+        ),
+        (
+            "if known and epoch < known[-1][0]:\n"
+            '    return "refuse"\n'
+            'return "append" if not known or first > known[-1][2] else "duplicate"  # gaps'
+        ),
+    ),
 }
 """Bodies of the rule of a lesson, each with a likely mistake."""
 
