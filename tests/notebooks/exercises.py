@@ -38,6 +38,14 @@ WRONG: dict[str, tuple[str, ...]] = {
         "return match >= 0",
         "return False",
     ),
+    "11_tester": (
+        "return True",
+        "return False",
+        "return set(acked) == set(log)",
+        "return set(acked) <= set(log) and len(log) == len(set(log))",
+        "return all(log[offset : offset + 1] == (record,) for offset, record in read)",
+        "return all([r for r in log if r in own] == [r for r in own if r in log] for own in sent)",
+    ),
 }
 """Bodies of the rule of a lesson, each with a likely mistake."""
 

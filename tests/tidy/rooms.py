@@ -20,7 +20,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
         *("broker", "invariants", "trace", "manual", "__init__"),
     ),
     "yak_sim": (
-        *("physics", "world", "plot", "run", "search", "testing", "grading"),
+        *("physics", "world", "plot", "run", "search", "testing", "grading", "anonymous"),
         *("cli_common", "cli_sweep", "cli_plot", "cli_scenario", "cli", "demo", "script"),
         "__init__",
     ),
