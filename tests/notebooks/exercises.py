@@ -46,6 +46,10 @@ WRONG: dict[str, tuple[str, ...]] = {
         "return all(log[offset : offset + 1] == (record,) for offset, record in read)",
         "return all([r for r in log if r in own] == [r for r in own if r in log] for own in sent)",
     ),
+    "12_sockets": (
+        "return []",
+        'return sorted({event[1] for event in events if event[0] == "confirm"})',
+    ),
 }
 """Bodies of the rule of a lesson, each with a likely mistake."""
 
