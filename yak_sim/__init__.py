@@ -28,6 +28,7 @@ that no acknowledged record is lost, writes the run to a folder and replays it::
 """
 
 from yak_core.trace.recorder import Fault
+from yak_sim.anonymous import ANONYMOUS_PROTOCOLS
 from yak_sim.grading import Case, grade, grade_in_cluster
 from yak_sim.physics.choices import Choices, RandomChoices, ReplayChoices
 from yak_sim.physics.kinds import LinkFault, Loss, StoreKind
@@ -61,6 +62,7 @@ from yak_sim.world.situations import Situation
 from yak_sim.world.world import World
 
 __all__ = [
+    "ANONYMOUS_PROTOCOLS",
     "BrokerView",
     "Case",
     "Choices",

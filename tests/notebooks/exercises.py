@@ -108,6 +108,18 @@ return sum(offset < position for offset, _ in lines), position""",
             'return "append" if not known or first > known[-1][2] else "duplicate"  # gaps'
         ),
     ),
+    "11_tester": (
+        "return True",
+        "return False",
+        "return set(acked) == set(log)",
+        "return set(acked) <= set(log) and len(log) == len(set(log))",
+        "return all(log[offset : offset + 1] == (record,) for offset, record in read)",
+        "return all([r for r in log if r in own] == [r for r in own if r in log] for own in sent)",
+    ),
+    "12_sockets": (
+        "return []",
+        'return sorted({event[1] for event in events if event[0] == "confirm"})',
+    ),
 }
 """Bodies of the rule of a lesson, each with a likely mistake."""
 

@@ -20,9 +20,9 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
         *("broker", "invariants", "trace", "manual", "__init__"),
     ),
     "yak_sim": (
-        *("physics", "world", "plot", "run", "search", "testing", "grading", "lessons"),
-        *("cli_common", "cli_lessons", "cli_sweep", "cli_plot", "cli_scenario", "cli", "demo"),
-        *("script", "__init__"),
+        *("physics", "world", "plot", "run", "search", "testing", "grading", "anonymous"),
+        *("lessons", "cli_common", "cli_lessons", "cli_sweep", "cli_plot", "cli_scenario", "cli"),
+        *("demo", "script", "__init__"),
     ),
     "yak_net": (
         *("compression", "storage", "metadata", "runtime", "metrics", "http", "client", "broker"),
