@@ -96,7 +96,6 @@ return sum(offset < position for offset, _ in lines), position""",
         'return "duplicate" if (epoch, first, last) in known else "append"',
         'return "append" if first == (known[-1][2] + 1 if known else 0) else "duplicate"',
         'return "append" if not known or first > known[-1][2] else "duplicate"',
-        'return "duplicate" if known and first <= known[-1][2] else "refuse"',
         (
             "if known and (epoch, last) <= known[-1][::2]:\n"
             '    return "duplicate"  # even of an older producer epoch\n'
