@@ -45,6 +45,7 @@ def test_the_solution_is_not_in_the_lesson(solution: Path) -> None:
         assert rule.strip() not in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.timeout(300)
 @each
 def test_the_solution_passes(solution: Path, tmp_path: Path) -> None:
     """The exercise can be solved, and the cluster agrees. Method: the lesson with the solution."""
@@ -55,6 +56,7 @@ def test_the_solution_passes(solution: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("solution", "body"),
     [

@@ -14,6 +14,7 @@ STEP = "confirmed_all = producer.confirmed == ALL"
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 def test_a_failing_cell_leaves_no_broker(tmp_path: Path) -> None:
     """All brokers are stopped. Method: raise after the failover, then connect to each port."""
     with pytest.raises(LookupError) as raised:
