@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle, StepPatch
+from matplotlib.text import Annotation
 
 from tests.sim.plot_samples import TICK, Tale, failover
 from yak_core.config import MS, SECOND
@@ -205,6 +206,7 @@ def test_a_short_time_without_a_leader_has_a_label_and_a_line() -> None:
     tale.note(20 * SECOND, "n1")
     texts = plot_watermarks(tale.trace(), from_us=0).axes[0].texts
     label = next(text for text in texts if text.get_text() == "no leader for 0.1 s")
+    assert isinstance(label, Annotation)
     assert label.xy[0] == pytest.approx(10.05)
     assert label.arrow_patch is not None
 
