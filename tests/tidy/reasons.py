@@ -28,7 +28,7 @@ ELSEWHERE: Final = {
 }
 MAKERS: Final[dict[str, set[str]]] = {
     "yak_core/broker/health.py": {"health_of", "why_no_leader", "_below_min_isr", "_cannot_commit",
-                                  "_cannot_follow"},
+                                  "_cannot_follow", "_under_replicated"},
     "yak_core/broker/saved_state.py": {"read_saved"},
     "yak_core/broker/startup.py": {"on_empty_store", "on_state", "on_saved"},
     "yak_core/broker/store_session.py": {"EMPTIED"},

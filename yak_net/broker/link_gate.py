@@ -98,7 +98,8 @@ class LinkGate:
             for link in order["links"]
         }
         names = [f"{src}>{dst}" for src, dst in self._rules]
-        log.warning("link faults", links=",".join(names) or "none")
+        say = log.warning if names else log.info
+        say("link faults", links=",".join(names) or "none")
         with suppress(OSError):  # the supervisor has ended
             self._socket.send(json.dumps({"applied": order["number"]}).encode() + b"\n")
 
