@@ -75,6 +75,7 @@ def test_closed_streams_are_opened_before_anything_else(closed: str, quick: Proj
     assert quick.installs == 1
 
 
+@LONG
 def test_each_command_gets_the_extras_that_it_needs(quick: Project) -> None:
     """Extras add up, so that commands in turn install nothing; a question for help installs none.
 

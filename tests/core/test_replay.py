@@ -51,7 +51,15 @@ def differing(replay: TraceReplay) -> list[Replayed]:
     return [start for start in replay.starts if start.difference is not None]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in ("leader_failover", "power_loss")
+        else pytest.param(name, marks=pytest.mark.long)
+        for name in NAMES
+    ],
+)
 def test_every_start_of_a_scenario_replays(name: str) -> None:
     """Goal: nodes have no input but events. Method: the whole trace of each scenario."""
     trace = run(name, 7).trace

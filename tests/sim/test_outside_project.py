@@ -81,6 +81,7 @@ def check(report: str, folder: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_project_outside_finds_a_broken_rule(tmp_path: Path) -> None:
     """Method: a leader that commits what one replica has."""
     check(report_of(FIRST, tmp_path), tmp_path)

@@ -214,11 +214,16 @@ def test_a_missing_file_is_noticed() -> None:
     assert missing_files("`yak_core/rules.py` and `yak_core/none.py`") == ["yak_core/none.py"]
 
 
+@pytest.mark.long
 def test_the_command_writes_nothing_when_it_checks(capsys: pytest.CaptureFixture[str]) -> None:
-    """``--check`` reports by its exit code; method: run it, and once with a wrong word."""
+    """``--check`` reports by its exit code; method: run it, and compare all pages."""
     before = {page: page.read_bytes() for page in generate.pages()}
     assert (generate.main(["--check"]), capsys.readouterr().out) == (0, "")
     assert {page: page.read_bytes() for page in generate.pages()} == before
+
+
+def test_the_command_refuses_other_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong word writes nothing, and is not taken for no word."""
     assert generate.main(["--chekc"]) == 2
     assert capsys.readouterr().err.startswith("usage: ")
 
