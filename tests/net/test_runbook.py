@@ -183,6 +183,7 @@ NOT_RUN: Final = {
     "ulimit -n 1024": "it changes the limits of a shell",
     "yak cluster logs NODE": "it repairs nothing; tests/net/test_cluster_cli.py runs it",
     "yak cluster logs": "the same",
+    "yak describe": "it repairs nothing; tests/net/test_observe.py runs it",
 }
 """Command of the page -> why no test of this file runs it."""
 

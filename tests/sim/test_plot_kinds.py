@@ -211,6 +211,21 @@ def test_a_short_time_without_a_leader_has_a_label_and_a_line() -> None:
     assert label.arrow_patch is not None
 
 
+@pytest.mark.parametrize("pause", [(2, 12), (8, 18)])
+def test_the_labels_of_a_paused_leader_are_apart(pause: tuple[int, int]) -> None:
+    """Method: a leader that pauses early, or late; its epoch is named in the longer rest."""
+    tale = Tale(1)
+    tale.start(0, "n1")
+    tale.note(0, "n1", BecameLeader(Epoch(1), 0))
+    tale.fault(pause[0] * SECOND, "pause", "n1", (pause[1] - pause[0]) * SECOND)
+    tale.note(20 * SECOND, "n1")
+    rows = plot_watermarks(tale.trace(), from_us=0).axes[-1]
+    at = {text.get_text(): text.get_position()[0] for text in rows.texts}
+    assert at["paused"] == pytest.approx(sum(pause) / 2)
+    expected = (pause[1] + 20) / 2 if pause[0] == 2 else pause[0] / 2
+    assert at["leads epoch 1"] == pytest.approx(expected)
+
+
 def test_the_distribution_has_each_run() -> None:
     """Method: two groups; the shares of the runs; empty groups are refused."""
     figure = plot_distribution({"min_isr=1": [3, 1, 2], "min_isr=2": [5]}, label="lost records")

@@ -120,21 +120,33 @@ def _draw_broker(axes: Axes, data: PlotData, window: Window, row: int, broker: B
     axes.broken_barh([_extent(data, span) for span in down], vertical, **DOWN)
     for span in down:
         _draw_label(axes, data, window, row, span, "down", "black", boxed=True)
+    paused = [
+        (fault.start_us, fault.end_us)
+        for fault in data.faults
+        if fault.kind == "pause" and fault.target == broker.node
+    ]
     for leadership in broker.leaderships:
         shown = clipped(leadership.start_us, leadership.end_us, window)
         if shown is not None:
             left, width = _extent(data, shown)
             axes.barh(row, width, BAR, left, color=colour, lw=0)
             caption = f"leads epoch {leadership.epoch}"
-            _draw_label(axes, data, window, row, shown, caption, on_colour_of(row))
-    paused = [
-        (fault.start_us, fault.end_us)
-        for fault in data.faults
-        if fault.kind == "pause" and fault.target == broker.node
-    ]
+            free = _longest_without(shown, paused)
+            _draw_label(axes, data, window, row, free, caption, on_colour_of(row))
     axes.broken_barh([_extent(data, span) for span in paused], vertical, **PAUSED)
     for span in paused:
         _draw_label(axes, data, window, row, span, "paused", "black", boxed=True)
+
+
+def _longest_without(span: Window, others: list[Window]) -> Window:
+    """Return the longest part of a span that no other span covers; an empty one if none is left."""
+    start, found = span[0], (span[0], span[0])
+    for other in [*merged(others), (span[1], span[1])]:
+        piece = (start, min(other[0], span[1]))
+        if piece[1] - piece[0] > found[1] - found[0]:
+            found = piece
+        start = max(start, other[1])
+    return found
 
 
 def _extent(data: PlotData, span: Window) -> tuple[float, float]:
