@@ -5,7 +5,7 @@ A student writes a test that kills them, so nothing but this file says what is w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -15,26 +15,19 @@ from yak_core.log.producers import ProducerEntry
 from yak_core.rules import Rules, SequenceCheck, SequenceResult, accept_sequence
 
 
-def _majority(
-    hw: Offset,
-    committed: tuple[NodeId, ...],
-    maximal: tuple[NodeId, ...],
-    positions: Mapping[NodeId, Offset],
-    min_isr: int,
-) -> Offset:
-    """Commit what two brokers have, although each ISR member can become the leader."""
-    return max([hw, *sorted(positions.values())[-2:-1]])
+def _commit_what_has(count: int) -> Callable[..., Offset]:
+    """Return a rule that commits what ``count`` brokers have; each ISR member can be elected."""
 
+    def advance(
+        hw: Offset,
+        committed: tuple[NodeId, ...],
+        maximal: tuple[NodeId, ...],
+        positions: Mapping[NodeId, Offset],
+        min_isr: int,
+    ) -> Offset:
+        return max([hw, *sorted(positions.values(), reverse=True)[count - 1 : count]])
 
-def _any_replica(
-    hw: Offset,
-    committed: tuple[NodeId, ...],
-    maximal: tuple[NodeId, ...],
-    positions: Mapping[NodeId, Offset],
-    min_isr: int,
-) -> Offset:
-    """Commit what one broker has."""
-    return max([hw, *positions.values()])
+    return advance
 
 
 def _append_retries(known: ProducerEntry | None, batch: Batch) -> SequenceCheck:
@@ -53,11 +46,11 @@ def _append_all(known: ProducerEntry | None, batch: Batch) -> SequenceCheck:
 ANONYMOUS_PROTOCOLS: Final[Mapping[str, Rules]] = MappingProxyType(
     {
         "A": Rules(accept_sequence=_append_retries),
-        "B": Rules(advance_high_watermark=_majority),
+        "B": Rules(advance_high_watermark=_commit_what_has(2)),
         "C": Rules(readable_end=lambda hw, leo: leo),
         "D": Rules(may_join=lambda facts: True),
         "E": Rules(accept_sequence=_append_all),
-        "F": Rules(advance_high_watermark=_any_replica),
+        "F": Rules(advance_high_watermark=_commit_what_has(1)),
     }
 )
 """Six protocols, A to F. Each breaks a promise to the clients in some runs with faults."""

@@ -87,10 +87,12 @@ def lab(
     except OSError as error:
         why = f"cannot write {error.filename or folder}: {error.strerror}"
         raise CommandLineError(f"{why}; choose another folder with --folder") from error
+    from yak_sim.plot.captions import counted
+
     if written:
-        click.echo(f"wrote {len(written)} {_lessons(written)} to {folder}", err=True)
+        click.echo(f"wrote {counted(len(written), 'lesson')} to {folder}", err=True)
     if kept:
-        click.echo(f"kept {len(kept)} {_lessons(kept)} in {folder} as they are", err=True)
+        click.echo(f"kept {counted(len(kept), 'lesson')} in {folder} as they are", err=True)
     copy = None if wanted is None else folder / wanted.path.name
     if copy_only:
         click.echo(folder if copy is None else copy)
@@ -106,10 +108,6 @@ def _all() -> list[Lesson]:
         return lessons()
     except LessonError as error:
         raise CommandFailed(str(error)) from error
-
-
-def _lessons(paths: list[Path]) -> str:
-    return "lesson" if len(paths) == 1 else "lessons"
 
 
 def _slides(copy: Path) -> None:

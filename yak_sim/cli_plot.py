@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from yak_sim.cli_common import HELP, CommandFailed, CommandLineError
+from yak_sim.run.whole_file import write_whole
 
 if TYPE_CHECKING:
     from yak_sim.plot.rendering import Drawn
@@ -137,14 +136,9 @@ def _distribution(paths: tuple[str, ...], figure: str | None) -> Drawn:
 
 
 def _write(target: Path, drawn: Drawn) -> None:
-    """Write the file under a temporary name and rename it, so that it is never incomplete."""
     rendered = drawn.rendered()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(rendered.png if target.suffix.lower() == ".png" else rendered.svg)
-        temporary.replace(target)
+        write_whole(target, rendered.png if target.suffix.lower() == ".png" else rendered.svg)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         why = error.strerror or str(error)
         raise CommandLineError(f"cannot write {target}: {why}") from error

@@ -89,9 +89,14 @@ def run_digests(page: str) -> dict[str, str]:
 
 def picture_digest(run_digest: str) -> str:
     """Return a hash of the digest of a run and of the modules that draw it."""
+    return blake2b((run_digest + drawing_code()).encode(), digest_size=16).hexdigest()
+
+
+@cache
+def drawing_code() -> str:
+    """Return the text of the modules that draw a picture."""
     drawn_by = (*sorted(PLOT.glob("*.py")), Path(__file__))
-    text = "".join(path.read_text(encoding="utf-8") for path in drawn_by)
-    return blake2b((run_digest + text).encode(), digest_size=16).hexdigest()
+    return "".join(path.read_text(encoding="utf-8") for path in drawn_by)
 
 
 def stored_digest(path: Path) -> str:

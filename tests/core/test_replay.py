@@ -19,7 +19,7 @@ import pytest
 from tests.core.trace_edits import edited, short_run
 from tests.core.trace_samples import short_trace
 from tests.mutants import MUTANTS
-from tests.scenarios.scenario_runs import NAMES, run
+from tests.scenarios.scenario_runs import FIRST_NAMES, NAMES, run
 from yak_core.contract.events import Started
 from yak_core.ids import Micros, Offset
 from yak_core.rules import Rules
@@ -55,7 +55,7 @@ def differing(replay: TraceReplay) -> list[Replayed]:
     "name",
     [
         name
-        if name in ("leader_failover", "power_loss")
+        if name in (*FIRST_NAMES, "power_loss")
         else pytest.param(name, marks=pytest.mark.long)
         for name in NAMES
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import NoReturn
 
@@ -100,11 +99,11 @@ def test_copies_are_equal_and_are_kept(folder: Path) -> None:
 def test_a_copy_that_fails_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Goal: no half lesson that later counts as the student's; method: a full disk."""
 
-    def full(_source: Path, target: Path) -> None:
+    def full(target: Path, content: bytes) -> int:
         target.write_text("half", encoding="utf-8")
         raise OSError(28, "No space left on device", str(target))
 
-    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     done = yak("lab", "--copy-only", "--folder", "mine")
     assert done.exit_code == 2
     assert "No space left" in done.stderr

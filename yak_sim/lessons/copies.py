@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from yak_sim.lessons.catalog import FOLDER, Lesson, LessonError
+from yak_sim.run.whole_file import write_whole
 
 
 def copy_lessons(lessons: Iterable[Lesson], folder: Path) -> tuple[list[Path], list[Path]]:
@@ -28,12 +27,6 @@ def copy_lessons(lessons: Iterable[Lesson], folder: Path) -> tuple[list[Path], l
         if os.path.lexists(copy):
             kept.append(copy)
             continue
-        temporary = folder / f".{copy.name}.{os.getpid()}"
-        try:
-            shutil.copyfile(lesson.path, temporary)
-            temporary.rename(copy)
-        finally:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
+        write_whole(copy, lesson.path.read_bytes())
         written.append(copy)
     return written, kept

@@ -12,6 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from yak_sim.run.whole_file import write_whole
+
 MODULES: Final = ("jupyterlab", "ipykernel", "nbconvert")
 """What the extra ``lab`` installs, as far as it is used here."""
 
@@ -111,10 +113,5 @@ def write_slides(notebook: Path) -> Path:
         if done.returncode != 0 or not made.is_file():
             last = (done.stderr.strip() or "no output").splitlines()[-1]
             raise SlidesFailed(f"nbconvert ended with exit code {done.returncode}: {last}")
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            temporary.write_bytes(made.read_bytes())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(target, made.read_bytes())
     return target

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from yak_sim.plot.captions import counted
 from yak_sim.plot.rendering import LEFT, RIGHT, WIDTH_IN, Drawn, matplotlib_settings
 from yak_sim.plot.style import INK, colour_of, marker_of
 
@@ -59,7 +60,7 @@ def draw_distribution(
         where = f" in the group {empty[0]!r}" if empty and empty[0] else ""
         raise ValueError(f"a distribution needs at least one value{where}, got none")
     runs = sum(len(numbers) for numbers in groups.values())
-    name = title or f"{label} of {runs:,} {'run' if runs == 1 else 'runs'}"
+    name = title or f"{label} of {counted(runs, 'run')}"
     sentences, medians = [], []
     columns = max(1, LETTERS_MAX // (max(map(len, groups)) + 8))
     legend_in = LEGEND_IN * (-(-len(groups) // columns) - 1)
