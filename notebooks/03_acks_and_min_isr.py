@@ -320,7 +320,8 @@ lost, so "a moment" is half a second. A broker never lowers its high watermark, 
 the maximum.
 
 Also try a rule that many people expect: a record is safe when *min ISR replicas* have it, that is,
-`sorted(leos.values())[-min_isr]` if there are so many replicas. Which guarantee does it violate?
+`sorted(leos.values())[-min_isr]` if `leos` has at least `min_isr` entries. Which guarantee does
+it violate?
 """
 
 

@@ -14,7 +14,7 @@ top to bottom.
 | --- | --- |
 | zombie leader | a broker that acts as the leader after another broker was elected |
 | to pause | the process stands still, for example in a garbage collection, and then goes on |
-| lease | the time for which nobody replaces the leader after its last renewal: 3 s here |
+| lease | after its last renewal, no other broker can become the leader for this time: 3 s here |
 | epoch | the number of a leadership; each election increases it; each message contains it |
 | stale | of an epoch that is lower than the newest one that the receiver knows |
 | to fence | to refuse a stale message, and to answer with the newer epoch |
@@ -293,7 +293,7 @@ they differ. The arguments are
 
 The promise: **the follower never replaces a record that may be committed.** It has acknowledged its
 records to the leader of `my_epoch`, which may have committed them. Under this promise, the rule
-must say True whenever it can, because a follower that follows nobody has no new records. The
+must say True whenever it can, because a follower without a leader receives no new records. The
 function below is what many first programs do. It runs, but its result is wrong. Correct it.
 """
 

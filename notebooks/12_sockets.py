@@ -243,7 +243,7 @@ for number, (fact, time_us) in enumerate(stories["simulated"], 1):
 1. Why can the effects be identical, although the times differ in each run?
 2. The record that was on the way at the kill was sent again. Why is it not in the log twice?
 3. Why does it take more than two seconds to elect a leader in both worlds?
-4. A replay shows that the decisions are right. What does it not show?
+4. A replay shows that a real broker decided as the core decides. What does it not show?
 
 <details><summary>Answers</summary>
 
@@ -253,8 +253,9 @@ for number, (fact, time_us) in enumerate(stories["simulated"], 1):
    new leader recognises both.
 3. The lease is three seconds. The other brokers may take over only when the leader has not renewed
    it for this time (lesson 5). A SIGKILL says nothing to them.
-4. The host. That a write is on the disk when the core is told so, that a message is not altered on
-   the way: this needs tests of the host, and it is why the records were read back.
+4. It does not show that the core is right: a core with a wrong rule gives the same wrong effects
+   again. It does not test the host either: is a write on the disk when the core is told so? Is a
+   message not altered on the way? For this the cell has read the records back.
 
 </details>
 
