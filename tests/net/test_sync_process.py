@@ -106,7 +106,8 @@ def test_interrupts_lose_no_record(at: str) -> None:
     """Goal: after Ctrl-C in a blocking read, the next read returns the same record.
 
     Method: an alarm every few milliseconds that interrupts only the wait of a call, as the
-    exception of a signal handler does.
+    exception of a signal handler does. A fast machine reads all records before the fourth alarm
+    meets a wait; the calls after the last record wait for ever, so the alarms always meet these.
     """
     count = 400
     first = send(at, *[b"%d" % number for number in range(count)])
@@ -125,14 +126,13 @@ def test_interrupts_lose_no_record(at: str) -> None:
         found, interrupts = [], 0
         with SyncConsumer({at!r}, auto_offset_reset={first}) as consumer:
             signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
-            while len(found) < {count}:
+            while len(found) < {count} or interrupts < 4:
                 try:
                     found += [consumer.getone()] if len(found) % 2 else consumer.getmany(100, 3)
                 except Interrupted:
                     interrupts += 1
             signal.setitimer(signal.ITIMER_REAL, 0)
-        assert interrupts > 3, interrupts
-        assert [r.offset for r in found] == list(range({first}, {first} + len(found)))
+        assert [r.offset for r in found] == list(range({first}, {first} + {count}))
     """)
     assert (done.returncode, done.stderr) == (0, "")
 
