@@ -52,8 +52,7 @@ others cannot see the difference. They look at one thing only: the counts in the
 3. Only a member of the ISR is a candidate, because a member has every committed record. The
    candidates are ordered by name. The first candidate campaigns when the lease has expired. The
    second one waits for one stagger (200 ms) longer, and the third one for two. Each one waits for a
-   random time on top, of at most *half* a stagger. (A reading in this time would draw it again.
-   With the settings of this lesson, the readings come before and after it.)
+   random time on top, of at most *half* a stagger.
 4. The write of a campaign contains the count that the candidate has read. The store refuses the
    write if the leader has renewed its lease since then, or if another candidate was faster.
 

@@ -20,51 +20,62 @@ from yak_core.rules import ElectionFacts
 TIMER_CAMPAIGN = "campaign"
 
 
-def schedule_campaign(
-    context: Context, session: StoreSession, partition: PartitionState | None
-) -> None:
-    """Set the timer for the time at which this broker may campaign, or cancel the timer."""
-    if partition is None or not _eligible(context, partition):
-        context.emit(CancelTimer(TIMER_CAMPAIGN))
-        return
-    # Counted from the last observed renewal, so that later replies do not postpone the campaign.
-    lease_us: Micros = 0 if partition.leader is None else context.config.lease_us
-    stagger = context.config.election_stagger_us
-    due = session.watch.expires_at(lease_us) + _rank(context, partition) * stagger
-    wait = max(0, due - context.now)
-    context.emit(SetTimer(TIMER_CAMPAIGN, wait, wait + stagger // 2))
+class Candidate:
+    """A broker as a candidate: when it campaigns, and whether it still may at that time."""
 
+    __slots__ = ("context", "session", "due")
 
-def campaign(
-    context: Context,
-    session: StoreSession,
-    partition: PartitionState | None,
-    broker_epoch: BrokerEpoch,
-) -> None:
-    """Propose this broker as leader, if the conditions still hold when the timer fires."""
-    if partition is None or not session.may_propose(partition):
-        return
-    watch = session.watch
-    expired = watch.has_expired(context.now, context.config.lease_us, session.reply_gap_us)
-    entry = partition.node(context.node)
-    facts = ElectionFacts(
-        in_isr=context.node in partition.isr,
-        in_elr=context.node in partition.elr,
-        draining=entry is not None and entry.draining,
-        leaderless=partition.leader is None,
-        lease_expired=expired
-        and (watch.leader, watch.epoch) == (partition.leader, partition.leader_epoch),
-    )
-    if not context.rules.may_campaign(facts):
-        return
-    state = elect(
-        partition, attempt=context.new_attempt(), node=context.node, broker_epoch=broker_epoch
-    )
-    if isinstance(state, Rejected):
-        return
-    guard = None if partition.leader is None else (partition.leader, watch.renewals)
-    context.note(Campaigned(state.leader_epoch))
-    session.propose(ProposalKind.ELECT, partition, state, guard)
+    def __init__(self, context: Context, session: StoreSession) -> None:
+        self.context = context
+        self.session = session
+        #: The turn of this broker for which the timer is set; None if it is not running.
+        self.due: Micros | None = None
+
+    def schedule(self, partition: PartitionState | None) -> None:
+        """Set the timer for the time at which this broker may campaign, or cancel the timer.
+
+        The timer is set once for each turn. Each reply of the store comes here, and a timer that
+        is set again takes a new random time: the campaign could come later than its turn allows.
+        """
+        if partition is None or not _eligible(self.context, partition):
+            self.due = None
+            self.context.emit(CancelTimer(TIMER_CAMPAIGN))
+            return
+        # Counted from the last observed renewal, so that later replies do not postpone the turn.
+        lease_us: Micros = 0 if partition.leader is None else self.context.config.lease_us
+        stagger = self.context.config.election_stagger_us
+        due = self.session.watch.expires_at(lease_us) + _rank(self.context, partition) * stagger
+        if due == self.due:
+            return
+        self.due = due
+        wait = max(0, due - self.context.now)
+        self.context.emit(SetTimer(TIMER_CAMPAIGN, wait, wait + stagger // 2))
+
+    def campaign(self, partition: PartitionState | None, broker_epoch: BrokerEpoch) -> None:
+        """Propose this broker as leader, if the conditions still hold when the timer fires."""
+        if partition is None or not self.session.may_propose(partition):
+            return
+        watch = self.session.watch
+        lease_us = self.context.config.lease_us
+        expired = watch.has_expired(self.context.now, lease_us, self.session.reply_gap_us)
+        entry = partition.node(self.context.node)
+        facts = ElectionFacts(
+            in_isr=self.context.node in partition.isr,
+            in_elr=self.context.node in partition.elr,
+            draining=entry is not None and entry.draining,
+            leaderless=partition.leader is None,
+            lease_expired=expired
+            and (watch.leader, watch.epoch) == (partition.leader, partition.leader_epoch),
+        )
+        if not self.context.rules.may_campaign(facts):
+            return
+        attempt, node = self.context.new_attempt(), self.context.node
+        state = elect(partition, attempt=attempt, node=node, broker_epoch=broker_epoch)
+        if isinstance(state, Rejected):
+            return
+        guard = None if partition.leader is None else (partition.leader, watch.renewals)
+        self.context.note(Campaigned(state.leader_epoch))
+        self.session.propose(ProposalKind.ELECT, partition, state, guard)
 
 
 def _eligible(context: Context, partition: PartitionState) -> bool:

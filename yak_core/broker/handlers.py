@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final, Never
 
 from yak_core.broker.describe import describe, status_hash
-from yak_core.broker.election import TIMER_CAMPAIGN, campaign
+from yak_core.broker.election import TIMER_CAMPAIGN
 from yak_core.broker.fetch import TIMER_LONG_POLL
 from yak_core.broker.leader import Leader
 from yak_core.broker.phases import RUNNING, STOPPING
@@ -215,8 +215,9 @@ def on_timer(broker: Broker, event: TimerFired) -> None:
 
 
 def _on_campaign_due(broker: Broker) -> None:
+    broker.candidate.due = None
     if broker.leading is None:
-        campaign(broker.context, broker.session, broker.partition, broker.broker_epoch)
+        broker.candidate.campaign(broker.partition, broker.broker_epoch)
 
 
 def _on_renewal_due(broker: Broker) -> None:

@@ -15,7 +15,7 @@ from typing import Final, Never, TypeAlias
 from yak_core.broker.addresses import announce_addresses
 from yak_core.broker.context import Context, LeaderHint
 from yak_core.broker.describe import note_changes, snapshot_of
-from yak_core.broker.election import schedule_campaign
+from yak_core.broker.election import Candidate
 from yak_core.broker.fetch import Readers
 from yak_core.broker.follower import Follower
 from yak_core.broker.leader import Leader
@@ -52,7 +52,7 @@ class Broker:
     __slots__ = (
         "handlers", "rules", "context", "node_id", "config", "phase", "broker_epoch", "partition",
         "log", "session", "startup", "follower", "leading", "readers", "writers", "saved_hw",
-        "saved_error", "shutdown",
+        "saved_error", "shutdown", "candidate",
     )  # fmt: skip
 
     def __init__(self, now: Micros, started: Started, rules: Rules, handlers: Handlers) -> None:
@@ -75,6 +75,7 @@ class Broker:
         self.context = Context(started.node, config, rules, started.nonce, now)
         self.log = Log(self.context, recovered, saved.hw)
         self.session = StoreSession(self.context, self, saved.state)
+        self.candidate = Candidate(self.context, self.session)
         self.follower = Follower(self.context, self, self.log)
         self.readers = Readers(self.context, self.log)
         self.writers = Writers(self.context, self.log)
@@ -310,7 +311,7 @@ class Broker:
     def on_lease_watch(self) -> None:
         """Schedule the campaign after a change of the lease watch."""
         if self.phase is RUNNING and self.leading is None:
-            schedule_campaign(self.context, self.session, self.partition)
+            self.candidate.schedule(self.partition)
 
     def on_proposal_dropped(self) -> None:
         """Handle a proposal that ended without a newer partition state."""
