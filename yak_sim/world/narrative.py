@@ -125,7 +125,7 @@ def _fenced(node: NodeId, note: notes.FencedPeer) -> str:
 
 
 def _shrunk(_node: NodeId, note: notes.IsrShrunk) -> str:
-    return f"{_names(note.removed)} left the ISR, now {_names(note.isr)}"
+    return f"{_names(note.removed)} left the ISR, now {_names(note.isr) or 'empty'}"
 
 
 def _expanded(_node: NodeId, note: notes.IsrExpanded) -> str:
