@@ -12,6 +12,9 @@ determines all random values. The same seed gives the same run on every machine.
 
 | term | meaning |
 | --- | --- |
+| record, batch | one value in the log; a batch is some records that are sent together |
+| broker, replica | a server; each broker here stores one copy of the log, a *replica* |
+| producer, consumer | a producer sends records to the leader; a consumer reads committed records |
 | log | a list of records; new records are appended at its end |
 | offset | the number of a record in the log, starting at 0; it never changes |
 | LEO, *log end offset* | the offset of the next record; each broker has its own LEO |
@@ -102,7 +105,8 @@ my_guess = 4
 """
 ## Run
 
-Each line shows the time, the event, and the leader with its epoch and its HW. The epoch is the
+Each line shows the time, the event, and the leader with its epoch and its HW. *valid: True* means
+that no check of the run has found an error. The epoch is the
 number of the current leadership: each election increases it (lesson 5).
 """
 
@@ -149,8 +153,9 @@ Look at the plot and the table, and answer these questions. One or two sentences
 
 1. When the link becomes slow, *all three* HWs stop, but only one LEO stops. Why do all three HWs
    stop?
-2. Half a second later the HWs rise again, but they stay below the leader's LEO. What determines the
-   distance? Why is the LEO curve of the slow follower on the HW curves of the other two brokers?
+2. Half a second later, the HWs of the leader and of the fast follower rise again, but they stay
+   below the leader's LEO. What determines the distance? Why is the LEO curve of the slow follower
+   on the HW curves of the other two brokers?
 3. The HW of the slow follower is lower than its LEO, by about the same distance again. Which
    message raises its HW? How old is the HW in that message?
 4. The consumer has read the records below the HW. The leader has more records. What could happen to
@@ -163,7 +168,9 @@ Look at the plot and the table, and answer these questions. One or two sentences
 2. The number of records sent in half a second, at 20 records per second. The HW is the lowest LEO
    in the ISR, which is the LEO of the slow follower.
 3. The leader sends its HW with the next records. The HW is half a second old when it arrives at the
-   slow follower. (The HW of the fast follower is also one message old.)
+   slow follower. So this follower sees the rise of the leader's HW half a second after the others:
+   about one second after the start of the delay. (The HW of the fast follower is also one message
+   old.)
 4. Not every replica has these records. If a replica without them becomes the leader, they are lost.
    A consumer that had read them would have read records that are in no log.
 
@@ -176,7 +183,8 @@ Look at the plot and the table, and answer these questions. One or two sentences
 
 Try other delays. Predict the gap for each delay before you run the cell. Then add your own delays,
 and change `RATE_PER_S` above. (There is a limit: a leader has at most 16 messages in flight to each
-follower. When it reaches the limit, it waits, and then sends more records in each message.)
+follower. With 500 ms it reaches the limit above 16 / 0.5 = 32 records per second. Then it waits,
+and sends more records in each message. The gap is then larger than rate times delay.)
 """
 
 # %%
@@ -285,12 +293,19 @@ digest identifies the complete run. If the two digests are equal, your rule made
 as the rule of the protocol.
 
 Also try `max(leos.values())`. Which guarantee does it violate?
+
+<details><summary>Answer</summary>
+
+"Every record below the HW is on all in-sync replicas." The slow replica can become the leader, and
+then records that were called committed are lost.
+
+</details>
 """
 
 
 # %%
 def advance(hw, committed, maximal, positions, min_isr):
-    """Call your rule as a broker does; lesson 3 explains min ISR, lesson 4 the two ISRs."""
+    """Call your rule as a broker does; lesson 3 explains min ISR and the two ISRs."""
     if len(committed) < min_isr or any(node not in positions for node in maximal):
         return hw
     return high_watermark(dict(positions), maximal, hw)
@@ -313,7 +328,7 @@ print("Equal digests:", digest_of(with_your_rule.trace) == digest_of(with_protoc
 | one log | many topics with many partitions; each partition is one log |
 | one record per batch in this lesson | many records per batch; offsets still count records |
 | removed from the ISR after a lag of 2 s | after 30 s (`replica.lag.time.max.ms`) |
-| the HW does not advance below min ISR | the same with KIP-966; before it, the HW advanced |
+| below min ISR (lesson 3) the HW does not advance | the same since 3.7 (KAFKA-15583) |
 
 Log, offset, LEO, HW and ISR have the same meaning in Kafka. The records have Kafka's format.
 

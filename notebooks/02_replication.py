@@ -13,7 +13,7 @@ which a follower raises its high watermark, and find out why the obvious rules a
 | replicate message | leader to follower: new records, the records' first offset, the leader's HW |
 | ack | follower to leader: my log equals yours below this offset |
 | heartbeat | a replicate message without records, every 100 ms when the leader is idle |
-| verified offset | the follower has compared its log with the leader's below this offset |
+| verified offset | the follower knows that its log equals the leader's below this offset |
 | to trail | to have an older, lower value; a follower's HW trails the leader's HW |
 """
 
@@ -114,8 +114,8 @@ my_guess_far_ms = 200
 """
 ## Run
 
-Each row of the table is a change. `LEO/HW` of each broker; time in milliseconds after the producer
-has sent the record.
+Each row of the table is one change. It shows the milliseconds since the producer sent the record,
+and then `LEO/HW` of each broker.
 """
 
 # %%
@@ -172,11 +172,13 @@ assert committed_ms + 200 <= far_knows_ms <= committed_ms + 200 + 110
 2. At 50 ms the record is on two of the three brokers. The far follower is in the ISR and does not
    have it. The HW in the replicate message is the leader's HW when it *sent* the message: 1,
    without the new record.
-3. The next heartbeat. The leader sends one at most 100 ms later, and it travels for 200 ms. So the
+3. The next heartbeat. The leader sends one at most 100 ms later, and it travels for 200 ms. (Here
+   it leaves at about 300 ms, and arrives at 350 ms and at 500 ms.) So the
    far follower knows after 200 + 200 + at most 100 ms, and some milliseconds for disks and acks.
 4. No, because consumers read from the leader. It matters when the follower becomes the leader: it
-   starts with its own HW, although more records may be committed. They are in its log, and it
-   commits them again.
+   starts with its own HW, although more records may be committed. They are in its log, because it
+   was in the ISR. When all members of the ISR have acknowledged them to the new leader, it raises
+   its HW above them.
 
 </details>
 """
@@ -188,6 +190,13 @@ assert committed_ms + 200 <= far_knows_ms <= committed_ms + 200 + 110
 Predict both numbers for each delay, then run the cell. (The near follower has 50 ms in all runs.
 Which follower determines the first number when `far_ms` is 0?) Why is the second number not exactly
 twice the first?
+
+<details><summary>Answers</summary>
+
+The near follower: it is the slowest member of the ISR then. The second number is the first number,
+the wait for the next heartbeat (in these runs almost 100 ms), and the travel time `far_ms`.
+
+</details>
 """
 
 # %%
@@ -286,8 +295,15 @@ on both. The last line counts the decisions in which the rule of the protocol gi
 A correct rule has none, and the run is valid.
 
 Try these rules, too: `return verified` and `return min(leader_hw, verified)`. In which of the two
-runs does a checker find the error, and in which does only the comparison find it? (Brokers ignore a
-lower high watermark, so they are safe with one of these rules.)
+runs does a checker find the error, and in which does only the comparison find it?
+
+<details><summary>Answers</summary>
+
+`verified` can be higher than the leader's HW: the follower calls records committed that are not,
+and a checker finds it. `min(leader_hw, verified)` is never too high, but sometimes lower than
+`hw`. A broker ignores a lower HW, so the run is valid, and only the comparison finds the error.
+
+</details>
 """
 
 
@@ -335,12 +351,12 @@ print("Passed:", passed and agrees)
 | here | in Kafka |
 | --- | --- |
 | the leader pushes replicate messages | followers fetch; a fetch request is also the ack |
-| idle leader: a heartbeat each 100 ms | an answer after 500 ms, earlier for a new HW (KAFKA-9731) |
+| idle leader: a heartbeat each 100 ms | an answer after 500 ms, also for a new HW (KAFKA-9952) |
 | the verified offset limits the follower's HW | its LEO limits it, after truncation (KAFKA-14704) |
 | consumers read from the leader | also from a follower (KIP-392); its trailing HW delays them |
 
-In both, the follower learns that a record is committed one message after the leader. The rule that
-limits the HW has the number R3 in `docs/protocol.md`.
+In both, the leader knows first that a record is committed. The follower learns it from the next
+message. The rule that limits the HW has the number R3 in `docs/protocol.md`.
 
 **Next:** lesson 3, what acks and min ISR cost, and which records survive. The scenario
 `scenarios/slow_follower.py` is a longer run with a far follower: `yak sim run slow_follower`.

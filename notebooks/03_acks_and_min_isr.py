@@ -127,7 +127,7 @@ plot_watermarks(result.trace)
 # %% [markdown]
 """
 In the plot, the thin line of the first leader rises until the crash. The thick lines stop before.
-The distance between them are the records that only this leader has.
+The distance between them is the number of records that only this leader has.
 
 ## Explain
 """
@@ -232,25 +232,29 @@ Read the table as a bill. With **min ISR 1**, the cluster accepts records with t
 loses them when the machine of the third one loses power. The cluster does not pretend to have them:
 no broker with a complete log is left, so there is no leader. (The first 20 records are still on two
 disks. To continue with them and give up the others is a decision for an operator. Kafka calls it
-*unclean leader election*.) With **min ISR 3**, the cluster loses nothing, and stops to accept
-records when *one* broker fails. **Min ISR 2** of 3 accepts records with one broker down, and loses
-none when one machine loses its records. In general: with min ISR *m*, acknowledged records survive
-the loss of *m* - 1 copies.
+*unclean leader election*.) With one broker down, the ISR still has two members. Each acknowledged
+record has a second copy, so all survive. With **min ISR 3**, the cluster loses nothing, but it
+stops accepting records when *one* broker fails. **Min ISR 2** of 3 accepts records with one broker
+down, and loses none when one machine loses its records. In general: with *n* brokers and min ISR
+*m*, acknowledged records survive the loss of *m* - 1 copies, and the cluster accepts records while
+at most *n* - *m* brokers are down. With 5 brokers and min ISR 3, both numbers are 2.
 
 ## Exercise: when may a leader acknowledge?
 
 Write the rule for acks=all. Its arguments are
 
-- `leos`: the LEO of each replica that is in the ISR, or will be in the ISR in a moment, as the
-  leader knows it, for example `{"n1": 50, "n2": 40}`;
+- `leos`: the LEO, as the leader knows it, of each replica in the ISR and of each follower that the
+  leader is adding to the ISR, for example `{"n1": 50, "n2": 40}`. To add a follower, the leader
+  asks the metadata store. Until the answer arrives, it does not know which ISR the store has: the
+  old one or the larger one. Members of both can be elected, so the rule must be safe with both;
 - `isr`: the replicas in the ISR now, for example `("n1", "n2")`. All of them are in `leos`;
 - `min_isr`: the min ISR.
 
 It returns the offset below which the leader may acknowledge records now; 0 if it must acknowledge
 none. It must be as high as possible under this promise: **if up to min ISR - 1 replicas lose their
 records, each remaining member of the ISR has all acknowledged records, and at least one member
-remains.** (Each remaining member could be elected.) The function below is the rule of lesson 1. It
-is wrong here. Correct it.
+remains.** (Each remaining member could be elected.) The function below is the first half of
+the rule of lesson 1: the lowest LEO in the ISR. It is wrong here. Correct it.
 """
 
 
@@ -322,6 +326,13 @@ the maximum.
 Also try a rule that many people expect: a record is safe when *min ISR replicas* have it, that is,
 `sorted(leos.values())[-min_isr]` if `leos` has at least `min_isr` entries. Which guarantee does
 it violate?
+
+<details><summary>Answer</summary>
+
+"Each member of the ISR has all acknowledged records." With the LEOs 50, 50 and 40 in the ISR and
+min ISR 2, this rule returns 50. The replica with LEO 40 can be elected: ten records are lost.
+
+</details>
 """
 
 
@@ -351,7 +362,11 @@ def alone_for_a_while(world: World) -> Script:
 
 
 def decide(hw, committed, maximal, positions, min_isr):
-    """Call your rule as a broker does; positions that the leader does not know count as wait."""
+    """Call your rule as a broker does.
+
+    `committed` is the ISR now, `maximal` also contains the followers that the leader is adding.
+    If the leader does not know the LEO of one of them, the HW stays.
+    """
     if any(node not in positions for node in maximal):
         return hw
     leos = {node: positions[node] for node in maximal}
@@ -368,10 +383,10 @@ print("Passed:", passed and agrees)
 | here | in Kafka |
 | --- | --- |
 | min ISR 2 of 3 is the default | `min.insync.replicas` is 1 by default; set it to 2 |
-| below min ISR the HW does not advance | the same with KIP-966 (4.0); before it, the HW advanced |
+| below min ISR the HW does not advance | the same since 3.7 (KIP-966); before it, the HW advanced |
 | too few in-sync replicas: NOT_ENOUGH_REPLICAS, the producer tries again | the same |
 | brokers flush, unless `flush="os"` | no flush for each batch; the copies protect the data |
-| no acks=1 after the lease has expired | acks=1 as long as the broker thinks that it leads |
+| no acks=1 when there may be another leader (lesson 5) | acks=1 while it thinks that it leads |
 
 acks=all waits for the **whole ISR**, not for min ISR replicas. This is the same in both.
 

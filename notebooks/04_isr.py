@@ -14,7 +14,7 @@ bottom.
 | metadata store | a small database that contains the leader, its epoch and the ISR |
 | to shrink the ISR | the leader removes a follower from the ISR, by a write to the metadata store |
 | to expand the ISR | the leader adds a follower to the ISR; the follower *joins* |
-| caught up | the follower has all records that the leader had a moment ago |
+| caught up | the follower has all records that the leader had when it sent its last message |
 | lag | the time since the follower was last caught up |
 | `replica_lag_us` | the limit of the lag in microseconds: 2 s here |
 | epoch | the number of the current leadership; each election increases it |
@@ -132,7 +132,7 @@ assert abs(result.figures["missing"] - 100) <= 2
 # %% [markdown]
 """
 1. Why does the HW stand still at first, and rise by 40 records at once after two seconds?
-2. Between the second and the fifth second, records are committed by two brokers. Why is this
+2. From 2 s to 5 s after the start of the pause, two brokers commit records. Why is this
    allowed, and what would min ISR 3 change?
 3. Why may the leader not simply ignore the follower, without a write to the metadata store?
 4. The follower was away for five seconds and is back within some milliseconds. What would make this
@@ -142,7 +142,7 @@ assert abs(result.figures["missing"] - 100) <= 2
 
 1. The paused follower is in the ISR, so nothing is committed without it. After 2 s of lag, the
    leader removes it from the ISR. The lowest LEO in the ISR is then that of the other follower,
-   which has all records: 2 s of 20 records per second.
+   which has all records: 40 records, 2 s at 20 records per second.
 2. The ISR has two members, and min ISR is 2. With min ISR 3 the HW would stand still for the whole
    pause.
 3. The metadata store decides who can be elected: the members of the ISR. If the follower stayed in
@@ -173,12 +173,13 @@ for pause_ms in (500, 1500, 3000, 5000):
 # %% [markdown]
 """
 The time without commits is the shorter one of the pause and the limit. A short limit makes it
-short. But each time that a follower leaves the ISR, there is one copy less of each new record.
+short. But each time that a follower leaves the ISR, there is one copy fewer of each new record.
 
 ## Modify: lag in records
 
-Kafka 0.8 measured the lag in records (`replica.lag.max.messages`). The next cell puts this rule
-into the brokers: a follower that misses more than 4 records leaves the ISR. The followers are
+Kafka 0.8 measured the lag of a slow follower in records (`replica.lag.max.messages`). Its limit in
+time was only for followers that sent no fetch at all. The next cell puts the rule for records into
+the brokers: a follower that misses more than 4 records leaves the ISR. The followers are
 healthy: one of them has a link of 100 ms. The producer sends 10, then 100, then again 10 records
 per second. How often does the ISR shrink with each rule?
 """
@@ -212,16 +213,18 @@ assert in_time.goals["isr shrunk"] == 0 < in_records.goals["isr shrunk"]
 
 # %% [markdown]
 """
-No number of records fits all rates. With 4 records, a healthy follower leaves the ISR in a busy
-second and joins again right after. With 4,000 records, a follower that is dead stays in the ISR for
-hours at night. A limit in time means the same at each rate (KIP-16).
+No number of records fits all rates. On a link of 100 ms, 1 record is on the way at 10 records per
+second, and 10 records at 100 per second. So with a limit of 4 records, a healthy follower leaves
+the ISR in the busy time. With a limit of 4,000 records and one record every 3 seconds at night, a
+follower that has stopped stays in the ISR for more than 3 hours. A limit in time means the same at
+each rate (KIP-16).
 
 ## Exercise: who may join?
 
 Write the rule that lets a follower join the ISR. Its arguments are
 
-- `match`: the follower has all of the leader's records below this offset, as it has acknowledged to
-  this leader;
+- `match`: the follower has all of the leader's records below this offset. It is the offset in the
+  follower's last ack to this leader;
 - `hw`: the leader's high watermark;
 - `epoch_start`: the leader's LEO at its election. All records below it come from earlier leaders;
 - `leo`: the leader's LEO.
@@ -285,13 +288,22 @@ passed = grade(may_join, cases())
 ## Stretch: run the cluster with your rule
 
 Four brokers. The leader crashes while its records are on the way. The new leader has all of them,
-but its HW trails. The other member of the ISR is slow to answer, so the HW stays there for more
+but its HW trails. The other member of the ISR answers slowly, so the HW does not rise for more
 than a second. In this time a broker that was down comes back and catches up, message by message. At
-which offset does your rule let it join?
+which offset does your rule let it join? (In the message of the checker, *durable end* is the end of
+the flushed records; only these count for the promise. *Partition epoch* is the number of changes of
+the leader and the ISR in the metadata store.)
 
 `decide` contains the other conditions: the follower must not be stopping, must be the process that
 is registered under its name, and with too few members in the ISR it must be caught up. Also try
 `return match >= leo`. The run is valid with it. What does the cluster lose nevertheless?
+
+<details><summary>Answer</summary>
+
+Time with one more copy. The producer always sends new records, so the follower reaches the leader's
+LEO late, or never. Until it joins, fewer brokers can be elected. Below min ISR, commits stop, too.
+
+</details>
 """
 
 

@@ -4,7 +4,7 @@
 
 After this lesson you can say which records a broker has to remove from its log when it gets a new
 leader. You have seen how two rules of earlier Kafka versions lose a committed record, or leave
-different records at the same offset. You write the rule that Kafka uses since 2018.
+different records at the same offset. You write the rule that Kafka has used since 2018.
 
 *Time:* 75 minutes. *You need:* lessons 2 (the HW trails), 5 (elections, epochs) and 6 (fencing).
 Run the cells from top to bottom.
@@ -49,8 +49,8 @@ it is too high, the logs stay different for ever: a follower receives only recor
 on.
 
 Only one broker leads an epoch, and it appends one record at an offset. So two records with equal
-offset and equal epoch are the same record. All records before them are equal, too, because the
-follower has compared them with this leader.
+offset and equal epoch are the same record. All records before them must be equal, too: before a
+broker copies a record from the leader of an epoch, it makes its log equal to that of this leader.
 
 The next cell puts a rule for the truncation point into the brokers. A follower calls it at the
 first message of each epoch. It has the epochs of its own log, each with the offset at which it
@@ -114,7 +114,7 @@ def different(result: RunResult) -> int:
 ## Before KIP-101: truncate to the HW
 
 Until 2017 a follower truncated its log to its own HW. This looks safe: what is below the HW is
-committed, what is above it may be not.
+committed, and what is above it may not be committed.
 
 1. Ten records are committed. Then the leader n1 appends `a`, and both followers do so, too. So `a`
    is committed and acknowledged. n1 crashes before its next message.
@@ -192,7 +192,7 @@ def try_rule(schedule, point) -> tuple[RunResult, RunResult]:
 
 
 lossy, checked = try_rule(trailing_hw, to_hw)
-print("\n".join(str(line) for line in lossy.narrative[-22:-6]))
+print("\n".join(str(line) for line in lossy.narrative[-22:]))
 copies = sum(len(lossy.world.log_of(node)) > 10 for node in lossy.world.brokers)
 print(f"Copies of a: your number {my_guess_copies}, result {copies}.")
 assert (copies, lossy.figures["lost"]) == (0, 1)
@@ -213,7 +213,9 @@ assert [found["invariant"] for found in checked.violations] == ["NoCutBelowCommi
 2. Its answer to n2 was slow, and n2 crashed in the meantime. A crash can always come between a
    truncation and the next copy.
 3. n3 leads now, without `a`, and the log of a follower becomes that of its leader. An election
-   relies on the promise that a member of the ISR has every committed record. n3 broke it.
+   relies on the promise that a member of the ISR has every committed record. n3 broke it. (n1
+   truncates to 0: a broker saves its HW every 300 ms, and n1 crashed before the first time. With
+   this rule, it removes its whole log.)
 
 </details>
 
@@ -223,14 +225,16 @@ With KIP-101 a follower takes the epoch of its *last* record, and asks the leade
 ends in the leader's log. It truncates there. In the scenario above the epoch is 1, and it ends at
 11 in the log of n2. So n3 keeps `a`.
 
-Now a faster sequence of elections. Nothing in it is committed but the first ten records:
+Now a faster sequence of elections. Before n3 appends `c`, only the first ten records are committed:
 
 1. n1 sends `a` to n3 only, and crashes. `a/1` is at offset 10 of n1 and n3.
 2. n2 is elected in epoch 2, with ten records. It appends `b` alone, and crashes. `b/2` is at
    offset 10 of n2.
 3. n3 is elected in epoch 3, and its LEO is 11. n2 restarts and follows it. Then n3 appends `c`.
 
-With `back=True` n3 crashes before n2 is back, n2 leads epoch 4, and n3 follows it.
+With `back=True`, n2 appends `b` twice, and n3 appends `c` alone and crashes before n2 is back. Then
+n2 leads epoch 4, and n3 follows it. (n2 is not in the ISR, but in the *ELR*. These are the brokers
+that left the ISR when it was smaller than min ISR. They also have every committed record.)
 """
 
 
@@ -319,7 +323,8 @@ plot_watermarks(right.trace)
 
 `scenarios/divergent_logs.py` leaves three records of three epochs at one offset. The table has one
 line for each schedule: the number of lost records, and of offsets with different records. Which
-cells will not be 0? Predict them, then run. Then add a rule that never truncates.
+cells will not be 0? Predict them, then run. Then replace a rule by one that never truncates:
+`rules_with(lambda mine, ask, hw: max(mine.values()))`. (The asserts will fail then.)
 """
 
 
@@ -360,8 +365,9 @@ Write the function that returns the truncation point. Its arguments are
   its end there. `(0, 0)` means that there is none. You can ask more than once.
 
 Equal records must stay, because they may be committed. From the first difference on, all records
-must go. An answer about another epoch than that of the question is not enough: what can the
-follower do next? The function below is KIP-101. Correct it.
+must go. If the answer is about another epoch than the question, it is not enough: what can the
+follower do next? Example: with `{1: 11, 3: 12}` in the follower's log and `{1: 10, 2: 12}` in
+the leader's log, the truncation point is 10. The function below is KIP-101. Correct it.
 """
 
 
@@ -425,6 +431,15 @@ passed = grade(truncation_point, cases())
 
 The checkers are on. Then write a rule that asks only once, and takes its own highest epoch not
 above the answer. Which schedule breaks it?
+
+<details><summary>Answer</summary>
+
+*There and back*. n3 has the epochs 1 (end 11) and 3 (end 12). It asks about epoch 3, and the answer
+is epoch 2 with the end 12. Its own highest epoch not above 2 is epoch 1, so it truncates to 11 and
+keeps `a/1`. But n2 has `b/2` at offset 10. n3 has to ask again, about epoch 1: this epoch ends at
+10 in the log of n2.
+
+</details>
 """
 
 

@@ -164,7 +164,8 @@ assert with_ids["written"] == without["written"] == ORDERS
    have the log. Each broker keeps a table that it computes from its log: the last five batches of
    each producer.
 4. The same as to the first copy: written, with the offset of the first copy. The producer does not
-   see the difference.
+   see the difference. (If the batch is older than the five in the table, the leader sees from the
+   sequence that the batch is in the log, but it does not know the offset.)
 
 </details>
 
@@ -186,14 +187,17 @@ for lost_ms in (100, 200, 400, 800):
 
 # %% [markdown]
 """
-There are never more than five: this is why a table of five batches per producer is enough.
+At most five batches are without an answer: this is why a table of five batches per producer is
+enough. All these faults are shorter than the timeout of one second. In a longer one, the producer
+with acks=1 sends its batches to the same leader again, and each retry adds a copy.
 
 ## Modify: when the producer gives up
 
 A producer does not retry for ever. The next scenario has a delivery timeout of two seconds, and a
 fault that lasts longer than that: with *request lost*, nothing from the producer reaches the
 brokers; with *answer lost*, nothing from the brokers reaches the producer. During the fault the
-program sends six records. Five are in flight, and the sixth waits in the producer.
+program sends six records. Five are in flight, and the sixth waits in the producer. (The scenario
+sets `in_flight=10`, but an idempotent producer never has more than five.)
 
 Predict for each fault, for the first and for the sixth record: which outcome does the producer
 report, and is the record in the log?
@@ -252,11 +256,13 @@ Write the rule by which a leader handles a batch of an idempotent producer. Its 
   Empty if the log has no batch of this producer;
 - `epoch`, `first`, `last`: those of the batch that arrives.
 
-It returns `"append"`, `"duplicate"` (the batch is in the log: acknowledge it) or `"refuse"`.
+It returns `"append"`, `"duplicate"` (the batch is in the log, even if it is older than the five in
+`known`: acknowledge it) or `"refuse"`.
 Messages can be lost, repeated and late, and up to five batches are in flight. The promise: **the
-log has each batch at most once, in the order in which the producer sent them, without gaps, and
-nothing of an older producer epoch after a newer one.** A producer starts each epoch with sequence
-0. Under this promise, a new batch must be appended and a duplicate acknowledged whenever possible.
+log has each batch at most once, in the order in which the producer sent them, without gaps inside
+an epoch, and nothing of an older producer epoch after a newer one.** A producer starts each epoch
+with sequence 0, also if batches of the old epoch are missing. Under this promise, a
+new batch must be appended and a duplicate acknowledged whenever possible.
 The function below remembers only the last batch. It runs, but its result is wrong. Correct it.
 """
 
@@ -318,7 +324,7 @@ passed = grade(handle, cases())
 In the first scenario the network loses and repeats messages between producers and brokers, and the
 leader crashes. In the second one, two producers use the same producer id, as after the copy of a
 virtual machine; the one with the older producer epoch must be refused. `decide` translates your
-answer. Also try the rule that appends everything. Which guarantee breaks?
+answer. Also try the rule that appends everything. Which guarantee breaks? The output names it.
 """
 
 
@@ -365,9 +371,10 @@ print("Passed:", passed and agrees)
 
 # %% [markdown]
 """
-A producer that gives up a batch with a sequence may leave a gap that never closes. So it starts a
-new producer epoch, at sequence 0, when all other batches of the old epoch have an outcome. This
-makes late copies of the old epoch harmless: the leader refuses them.
+If a producer gives up a batch, this batch may never reach a log. Then its sequence is missing for
+ever, and the leader refuses all later batches of this producer epoch. So the producer starts a new
+producer epoch, at sequence 0, when all other batches of the old epoch have an outcome. After the
+first batch of the new epoch, the leader refuses late copies of the old epoch.
 
 ## Where Kafka differs
 
@@ -375,10 +382,11 @@ makes late copies of the old epoch harmless: the leader refuses them.
 | --- | --- |
 | id, epoch and sequence in each batch, five batches | the same (KIP-98, KAFKA-5494) |
 | an unknown producer must start at sequence 0 | any first sequence is accepted |
-| the producer chooses its random id | the controller assigns it (`InitProducerId`) |
+| the producer chooses its random id | a broker assigns it (`InitProducerId`, KIP-98, KIP-730) |
 | the producer starts a new epoch after giving up | the same (KIP-360) |
 | each answer has an outcome | the error code implies it |
-| the delivery timeout is 120 s | 120 s (`delivery.timeout.ms`, KIP-91) |
+| the delivery timeout is 120 s by default | 120 s (`delivery.timeout.ms`, KIP-91) |
+| a timeout of 1 s for each request | 30 s (`request.timeout.ms`) |
 | idempotent with acks=all | the default since Kafka 3.0 (KIP-679) |
 
 Sequences make *one* producer session safe. A program that starts again has a new producer id, and

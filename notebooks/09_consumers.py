@@ -18,6 +18,7 @@ from top to bottom.
 | output | what the application writes because of the records |
 | at most once | after a crash, the work for some records is missing; none is done twice |
 | at least once | after a crash, the work for some records is done twice; none is missing |
+| once | after a crash, no record is missing in the output, and none is there twice |
 """
 
 # %%
@@ -116,7 +117,8 @@ plot_watermarks(result.trace)
 In the plot, the dashed line of the leader n3 rises after the links have failed: n3 appends records
 that no follower has. All HWs stand still. The triangle marks the truncation: n3 removes its last 10
 records, because the new leader does not have them. The new leader has already given their offsets
-to other records.
+to other records. (n1 starts epoch 2 with HW 19. It has all 20 committed records, and had heard of
+HW 20 only with the next message: lesson 2.)
 
 ## Explain: only below the HW
 """
@@ -145,7 +147,8 @@ assert not broken.valid
 # %% [markdown]
 """
 1. The leader had more records than the consumer had read. Why did it not send them?
-2. The second run ends early. What could an application do with a record that later disappears?
+2. In the second run, a check ends the run at the first answer with a record above the HW. What
+   could an application do with a record that later disappears?
 3. The offsets of the disappeared records are used again, by other records. Why does a position that
    the consumer saved stay correct, even with another leader?
 4. Does the HW alone make the output of an application correct?
@@ -259,9 +262,9 @@ assert found["together"] == {"missing": 0, "twice": 0}
 
 <details><summary>Answers</summary>
 
-1. The saved position was 40, the end of the second batch. The work was done up to offset 32. After
-   the crash the application continues at 40, so the 8 records from 32 to 39 get no work. This is
-   *at most once*.
+1. The saved position was 40, the end of the second batch. The work was done for the offsets below
+   32. After the crash the application continues at 40, so the 8 records from 32 to 39 get no work.
+   This is *at most once*.
 2. The saved position was 20. The 12 records from 20 to 31 get their work again. This is *at least
    once*. Only the receiver of the output can notice it, for example by the offsets in the output.
 3. Output and position must be in the same system. An e-mail cannot be taken back, and is not in the
@@ -295,7 +298,9 @@ for batch in (1, 5, 20, 60):
 """
 In each row, the two numbers together give the size of the batch. The records of the batch without
 work are missing in one case. Those with work are done twice in the other case. So a small batch
-makes the damage small, and many saves. It does not make the damage zero.
+makes the damage small, and costs many saves. It does not make the damage zero. With a batch of 1,
+the last column is 0 only because this crash comes *before* the work for a record. A crash between
+the work and the save would do one record twice.
 
 ## Exercise: continue after a crash
 
@@ -303,7 +308,7 @@ This application writes lines to a file. For each record it appends zero to thre
 per line. Each line has the offset of its record, and a flag: True in the last line of its record.
 After some records, it writes its position to another file. It saves a position only after the work
 for all records below it. The crash can come between any two writes, also between two lines of one
-record. No write is torn or lost.
+record. The disk has each write as a whole, and loses none.
 
 Write the function that runs after the restart. Its arguments are
 
@@ -407,6 +412,13 @@ done.
 
 Then think: your function reads the whole file. What would you save, and how often, if the file had
 a billion lines?
+
+<details><summary>Answer</summary>
+
+The number of lines, in the same write as the position. Then only the lines after it have to be
+read. A save after each million lines is enough: a restart reads at most a million lines.
+
+</details>
 """
 
 # %%
@@ -449,7 +461,7 @@ def with_your_function(world: World) -> Script:
 checked = run_scenario(with_your_function)
 reason = checked.reason or "no violation"
 print("valid:", checked.valid, "-", reason.rpartition(" (")[0] or reason)
-print(len(calls), "calls of your function,", len(checked.expectations), "correct files")
+print(len(calls), "calls of your function,", len(checked.expectations), "files compared")
 agrees = checked.valid is True and len(calls) == 1 + sum(COUNTS) + len(COUNTS) // 5
 print("Passed:", passed and agrees)
 
@@ -469,11 +481,11 @@ broker, the *group coordinator*, adds four things to this lesson:
 | two copies can run at the same time | a save with an old member epoch is refused |
 
 The three orders stay. A consumer of Kafka saves its position every 5 seconds by default
-(`enable.auto.commit`), during a later `poll`. This is at least once if the work for the records of
-a `poll` is done before the next `poll`. Output and position together: transactions write the output
-records and the position in one step, if the output is in Kafka, too (KIP-98, KIP-447). Since
-KIP-848, the coordinator itself computes the assignment, and a change of the group does not stop all
-members.
+(`enable.auto.commit`, `auto.commit.interval.ms`), during a later `poll`. This is at least once if
+the work for the records of a `poll` is done before the next `poll`. Output and position together:
+transactions write the output records and the position in one step, if the output is in Kafka, too
+(KIP-98, KIP-447). Since KIP-848, the coordinator itself computes the assignment, and a change of
+the group does not stop all members.
 
 The rule that consumers only read below the HW is R11 in `docs/protocol.md`, and is the same in
 Kafka. Followers of Kafka can also serve reads (KIP-392), again below the HW.

@@ -85,7 +85,8 @@ def power_failure(world: World, *, failing: int = 3, lose: str = "unsynced") -> 
 
 All three brokers lose power. At this moment 80 records are acknowledged, by all three brokers.
 
-1. **How many of these 80 records are on no disk, with `flush=os` and with `flush=batch`?**
+1. **How many of these 80 records are lost, with `flush=os` and with `flush=batch`?** (A record is
+   lost if no broker has it, neither on its disk nor in the page cache of a machine that runs on.)
 2. **With `flush=os`, how many records are lost if only two of the three brokers lose power?**
 3. Is there a leader again, eight seconds after the power is back?
 """
@@ -138,7 +139,8 @@ assert 0.5 <= delays[1] - delays[0] <= 1.5
 1. All three copies were in page caches, in memory. Copies only help against failures that do not
    come together. A power failure, or an error in an update of all machines, comes to all together.
 2. Each member of the ISR flushes before it acknowledges. This makes the delay about a millisecond
-   longer here, and much longer on a slow disk. A broker can flush many records at once, so the
+   longer here, and much longer on a slow disk. The rest of the delay is the way to the leader and
+   to the followers, their writes, and the way back. A broker can flush many records at once, so the
    number of records per second falls less than the delay rises.
 3. On one member of the ISR that keeps its memory. The ISR had three members here. It can have two
    members (min ISR), so the promise with `flush=os` is: records survive the power failure of
@@ -178,9 +180,10 @@ SIGKILL loses nothing that was written: a test that only kills processes says no
 ## Torn writes and full disks
 
 A power failure can come in the middle of a write. Each batch of records has a checksum (CRC) of its
-bytes. At a restart, the broker reads its log up to the first batch whose checksum is wrong. If this
-batch was not flushed, it is a *torn write*: the broker truncates it, and with `flush=batch` nothing
-acknowledged is missing. If it was flushed, the disk has lost what it confirmed, and the start is
+bytes. At a restart, the broker reads its log up to the first batch whose checksum is wrong. After
+each flush it has written to a small file, up to which offset the log is flushed. If the wrong batch
+is above this offset, it is a *torn write*: the broker truncates it, and with `flush=batch` nothing
+acknowledged is missing. If it is below, the disk has lost what it confirmed, and the start is
 unclean.
 
 A disk can also be full. The scenario `full_disk` fills the disk of the leader. The leader *halts*:
@@ -353,10 +356,19 @@ passed = grade(keeps_place, cases())
 Followers crash, lose power, stop, lose flushed records (`damage_disk`) and get an empty disk
 (`replace_disk`), with both flush modes. Each of them must come back. `decide` computes the
 arguments of your rule from what a broker knows. At each start, a broker writes the number of the
-start and the boot of its machine to its disk. A clean stop flushes, and leaves a marker.
+start and the boot id of its machine to its disk. (A machine that boots again has another boot id.)
+A clean stop flushes, and leaves a marker.
 
 Then think: an empty disk can be read without an error. Which other check could notice it, if the
 brokers wrote no notes?
+
+<details><summary>Answer</summary>
+
+A comparison with the others. The metadata store knows that this broker was a member of the ISR, so
+its log cannot be empty if records are committed. But a log that lacks only its last records looks
+like the log of a broker that never received them. For this, the notes on the disk are needed.
+
+</details>
 """
 
 
@@ -406,15 +418,15 @@ print("Passed:", passed and agrees)
 | here | in Kafka |
 | --- | --- |
 | `flush=batch` is the default | like `flush=os`; `log.flush.interval.messages=1` is `flush=batch` |
-| after an unclean start, out of the ISR | the same with KIP-966; before it, it stayed in the ISR |
+| after an unclean start, out of the ISR | the same with KIP-966; before, the last member stayed |
 | eligible brokers outside the ISR | the same: eligible leader replicas, ELR (KIP-966) |
 | no broker leads without a complete log | if an operator allows it: unclean election (KIP-106) |
 | the boot of the machine is compared | only the marker of a clean stop is known |
 | a full disk halts the broker | the same if it is the last log directory (KIP-112) |
 
 Kafka relies on copies instead of flushes. With a shrunk ISR and a power failure, this lost
-committed records, the case of the *last replica standing*. Jepsen found the same in NATS JetStream
-in 2025: it acknowledged records that were not flushed. The rule of the exercise is R17 in
+committed records, the case of the *last replica standing*. Jepsen found a similar loss in NATS
+JetStream in 2025: it acknowledged records that were not flushed. The rule of the exercise is R17 in
 `docs/protocol.md`.
 
 **Next:** [lesson 11](11_tester.ipynb), in which you find such errors by properties and random

@@ -54,12 +54,13 @@ logs. A test that sees a cluster from outside knows four things in the end:
 
 - `sent`: the records of each producer, in the order of sending;
 - `acked`: the records that were acknowledged;
-- `log`: the records in the log, in order;
+- `log`: the records in the log at the end of the run, in order;
 - `read`: what the consumer read, as pairs (offset, record), also before the last fault.
 
 `observers=()` switches off the simulator's own checks. The leases and the limit of the lag are one
-second here, so that four seconds are enough for an
-election and its consequences.
+second here, so that four seconds are enough for an election and its consequences. The last lines
+run a first plan. It has one fault, `Fault(start, kind, target, duration)`: three seconds after the
+start, the leader crashes for two seconds.
 """
 
 # %%
@@ -216,9 +217,9 @@ assert kills["any faults"] < kills["aimed"] == 3
 <details><summary>Answers</summary>
 
 1. A wrong rule matters only in the situation that the right rule is made for. Without a failover,
-   no broker is elected, and no record can be lost.
-2. Two or three faults must come in the right order, at the right brokers, within a second or two.
-   Among any faults this is rare: it needs hundreds of plans. A machine has time for these; combine
+   no second leader is elected, and no record can be lost.
+2. Two to four faults must come in the right order, at the right brokers, within a second or two.
+   Among any faults this is rare: ten plans are too few. A machine has time for many more; combine
    both.
 3. No. They break another promise, such as "no record is in the log twice". An oracle finds only
    what it looks at.
@@ -232,8 +233,9 @@ assert kills["any faults"] < kills["aimed"] == 3
 A test can also look into the brokers. `run_plan` has checks for each step of each broker (the
 *invariants*, `docs/invariants.md`), and `assert_valid` raises `RunNotValid` if one is violated. The
 next cell tests a rule that Kafka had until 2017: a follower of a new leader truncates its log to
-its own HW. `find` draws plans with crashes until one fails, then shrinks it. Predict: how many
-faults does the smallest plan have? Must a record be lost before the checks notice?
+its own HW. `find` draws plans with crashes until one fails. Then it shrinks the plan: it tries
+plans with fewer faults and simpler values, and goes on with each one that still fails. Predict: how
+many faults does the smallest plan have? Must a record be lost before the checks notice?
 """
 
 
@@ -288,7 +290,8 @@ Write the oracle. It gets what can be seen from outside, and returns True if all
 2. no record is in the log twice;
 3. the records of one producer are in the log in the order of sending. Some may be missing, because
    a record that was not acknowledged may be in the log or not;
-4. what the consumer has read at an offset is what the log has at this offset.
+4. what the consumer has read at an offset is what the log has at this offset. If the log is shorter
+   in the end, and has nothing at this offset, the promise is broken, too.
 
 All records of `sent` are different. The function below runs, but it checks one promise only.
 Complete it.
@@ -359,8 +362,18 @@ passed = grade(keeps_promises, cases())
 """
 ## Stretch: kill all six
 
-The aimed generator with your oracle. A good test kills each of the six protocols, and does not kill
-the right one. Which protocols die only because of promise 4? What could you add to the generator?
+The aimed generator with your oracle, with up to 15 plans for each protocol. A good test kills each
+of the six protocols, and does not kill the right one. One of the six dies only because of promise
+4: which one? What could you add to the generator?
+
+<details><summary>Answer</summary>
+
+C. Its log is right in the end, but a consumer has read a record that disappeared later. To the
+generator: faults of other kinds at the same weak moment, such as a leader that pauses and goes on,
+lost unflushed records, a slow disk, or a second failover. Each kind costs time, and finds nothing
+if no mutant needs it. So write a mutant first.
+
+</details>
 """
 
 # %%
@@ -395,5 +408,5 @@ The same test in a project of your own, with pytest: `docs/scenarios.md`, sectio
 tests*. `docs/first-counterexample.md` follows the rule of the plot to the record that it truncates.
 The scenario with such a failover is `scenarios/divergent_logs.py`: `yak sim run divergent_logs`.
 
-**Next:** lesson 12 runs the same core in real processes.
+**Next:** [lesson 12](12_sockets.ipynb) runs the same core in real processes.
 """

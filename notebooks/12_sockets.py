@@ -3,10 +3,10 @@
 # Lesson 12. From simulation to sockets
 
 After this lesson you can run the protocol of all lessons in three real processes, kill the leader
-with SIGKILL, and prove that no confirmed record is lost. You can explain why the real brokers and
+with SIGKILL, and check that no confirmed record is lost. You can explain why the real brokers and
 the simulated ones take the same decisions. You write a check that reads the traces of real brokers.
 
-*Time:* 60 minutes. *You need:* lessons 1 to 7. Run the cells from top to bottom. The brokers run in
+*Time:* 60 minutes. *You need:* lessons 1 to 8. Run the cells from top to bottom. The brokers run in
 a temporary folder, on free ports, and are stopped in the same cell.
 
 | term | meaning |
@@ -17,7 +17,8 @@ a temporary folder, on free ports, and are stopped in the same cell.
 | host | the code around the core that carries out effects: simulated, or with sockets and disks |
 | trace | the file with each event of a broker, its time and its effects |
 | to replay | to give the events of a trace to a new core, and compare the effects |
-| SIGKILL | `kill -9`: the operating system ends the process at once; nothing is saved |
+| SIGKILL | `kill -9`: the process ends at once; only what it has written to files stays |
+| confirmed | acknowledged: the producer has received the answer that the record is committed |
 """
 
 # %%
@@ -193,7 +194,8 @@ assert not any(map(is_running, pids))
 """
 ## Explain
 
-The next cell finds the same six facts in both runs, and the first time of each. All processes of
+There are four traces of three brokers: after its restart, the killed broker began a second one. The
+next cell finds the same six facts in both runs, and the first time of each. All processes of
 one machine have the same clock. On three machines you would have to compare epochs instead. A
 broker writes its trace some microseconds after its effects, so the trace of a killed broker can
 lack the last of them. For that reason, the second fact is ten records before the kill.
@@ -252,7 +254,8 @@ for number, (fact, time_us) in enumerate(stories["simulated"], 1):
 2. The producer is idempotent (lesson 8): the batch has a producer id and a sequence number, and the
    new leader recognises both.
 3. The lease is three seconds. The other brokers may take over only when the leader has not renewed
-   it for this time (lesson 5). A SIGKILL says nothing to them.
+   it for this time (lesson 5). A SIGKILL says nothing to them. The time is a little shorter than
+   the lease, because the lease begins with the last renewal, *before* the kill.
 4. It does not show that the core is right: a core with a wrong rule gives the same wrong effects
    again. It does not test the host either: is a write on the disk when the core is told so? Is a
    message not altered on the way? For this the cell has read the records back.
@@ -263,6 +266,15 @@ for number, (fact, time_us) in enumerate(stories["simulated"], 1):
 
 Change `signal.SIGKILL` into `signal.SIGSTOP`, which pauses a process, and run the cells from
 `run_real` on. Predict: do the other brokers see a difference between a dead and a paused leader?
+
+<details><summary>Answer</summary>
+
+No. Both renew no lease and answer nothing, so the output is the same. (`yak cluster restart` ends
+the paused process before it starts a new one. Without it, the paused leader would be a zombie as
+in lesson 6.)
+
+</details>
+
 Then plot a real broker: `plot_watermarks(real[0])` has the form of the simulated curves.
 
 ## Exercise: is a confirmed record missing?
@@ -341,8 +353,8 @@ passed = grade(missing_offsets, cases())
 ## Stretch: your check on both worlds
 
 First the traces of the real run: nothing may be missing. Then a simulated cluster with a broken
-rule, which commits what one replica has. Its leader is cut off from the other brokers, and goes on
-to confirm. Your check must find as many records as the clients miss.
+rule, which commits what one replica has. Its leader is cut off from the other brokers and the
+metadata store, and goes on to confirm. Your check must find as many records as the clients miss.
 """
 
 
@@ -403,7 +415,7 @@ print("Passed:", passed and agrees)
 
 | here | in Kafka |
 | --- | --- |
-| one core in simulator and brokers | so for the Raft of the controllers (KIP-595), not for topics |
+| one core in simulator and brokers | only for the Raft of the controllers (KIP-595) |
 | a trace of events is replayed | logs of text; a failure is read, not replayed |
 | a lease of 3 s | a session of 9 s with the controller (`broker.session.timeout.ms`, KIP-631) |
 | a killed broker with flushed data keeps its place | a killed broker leaves the ELR (KIP-966) |
