@@ -72,7 +72,7 @@ async def test_clients_and_brokers_get_their_own_addresses(cluster: Seeded) -> N
     assert await cluster.wait_for_leader() == "n1", "the role decides who leads first"
     await cluster.wait_until_in_sync()
     for node, broker in cluster.brokers.items():
-        assert {row["id"]: row["url"] for row in cluster.view(node)["brokers"]} == cluster.urls
+        until(partial(names_all, cluster, node), f"{node} knows {cluster.urls}")
         peers = {f"peer={one} url={cluster.peer_url(one)}" for one in NODES if one != node}
         until(partial(has_connected, broker, peers), f"{node} has connected to {peers}")
     status, problem = post(f"{cluster.urls['n2']}/v1/records", {"records": [{"value": "a"}]})
@@ -88,6 +88,11 @@ async def test_clients_and_brokers_get_their_own_addresses(cluster: Seeded) -> N
         assert (await producer.send_and_wait(b"second")).offset == 1
     async with Consumer(cluster.servers[1:], auto_offset_reset="earliest") as consumer:
         assert [(await anext(consumer)).value for _ in range(2)] == [b"first", b"second"]
+
+
+def names_all(cluster: Seeded, node: str) -> bool:
+    """Return whether a broker's view has all addresses; a follower may learn them last."""
+    return {row["id"]: row["url"] for row in cluster.view(node)["brokers"]} == cluster.urls
 
 
 def has_connected(broker: BrokerProcess, peers: set[str]) -> bool:
