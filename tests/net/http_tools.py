@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import jsonschema
+import jsonschema_rs
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
@@ -203,7 +203,7 @@ async def documented(request: web.Request, handler: Handler) -> web.StreamRespon
     if isinstance(response, web.Response) and response.content_type.endswith("json"):
         assert isinstance(response.body, bytes)
         schema = {**found["content"][response.content_type]["schema"], "components": COMPONENTS}
-        jsonschema.validate(json.loads(response.body), schema)
+        jsonschema_rs.validate(schema, json.loads(response.body))
     return response
 
 
