@@ -106,8 +106,9 @@ my_guess = 4
 ## Run
 
 Each line shows the time, the event, and the leader with its epoch and its HW. *valid: True* means
-that no check of the run has found an error. The epoch is the
-number of the current leadership: each election increases it (lesson 5).
+that no check of the run has found an error. Each broker *registers* when it starts, and a broker
+that wants to be the leader *campaigns*. The epoch is the number of the current leadership: each
+election increases it (lesson 5).
 """
 
 # %%
@@ -121,7 +122,8 @@ for expectation in result.expectations:
 The plot shows the offsets over time. Each broker has a colour and a marker. The thick line is its
 HW, the thin dashed line is its LEO. A note at the top right says how lines with equal values are
 drawn, so that you can see all of them. The darker background marks the time in which the link was
-slow.
+slow. After it, the gap stays for about half a second, until the delayed messages have arrived. The
+rows below show who is in the ISR, the acknowledgements to the producer, and the faults.
 """
 
 # %%
@@ -184,7 +186,8 @@ Look at the plot and the table, and answer these questions. One or two sentences
 Try other delays. Predict the gap for each delay before you run the cell. Then add your own delays,
 and change `RATE_PER_S` above. (There is a limit: a leader has at most 16 messages in flight to each
 follower. With 500 ms it reaches the limit above 16 / 0.5 = 32 records per second. Then it waits,
-and sends more records in each message. The gap is then larger than rate times delay.)
+and sends more records in each message. The gap can then be larger than rate times delay. And a
+delay above 1.4 s gives the gap of 1.4 s, because the table shows that time.)
 """
 
 # %%

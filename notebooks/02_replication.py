@@ -173,8 +173,9 @@ assert committed_ms + 200 <= far_knows_ms <= committed_ms + 200 + 110
    have it. The HW in the replicate message is the leader's HW when it *sent* the message: 1,
    without the new record.
 3. The next heartbeat. The leader sends one at most 100 ms later, and it travels for 200 ms. (Here
-   it leaves at about 300 ms, and arrives at 350 ms and at 500 ms.) So the
-   far follower knows after 200 + 200 + at most 100 ms, and some milliseconds for disks and acks.
+   it leaves at about 300 ms, and arrives at 350 ms and at 500 ms.) So the far follower knows after
+   200 + 200 + at most 100 ms, and some milliseconds for disks and acks. The leader sends no extra
+   message for a new HW: when producers are busy, the next records bring it soon.
 4. No, because consumers read from the leader. It matters when the follower becomes the leader: it
    starts with its own HW, although more records may be committed. They are in its log, because it
    was in the ISR. When all members of the ISR have acknowledged them to the new leader, it raises
@@ -217,8 +218,8 @@ Its arguments are
 - `hw`: the follower's current high watermark;
 - `leader_hw`: the high watermark in the message;
 - `verified`: below this offset, the follower has compared its log with the leader's, and they are
-  equal. Above it the follower may have *other* records than the leader, for example from an earlier
-  leader that crashed (lesson 7).
+  equal. (Each replicate message allows a comparison; lesson 7 shows how.) Above it the follower may
+  have *other* records than the leader, for example from an earlier leader that crashed.
 
 The rule returns the new high watermark. The promise: **below its high watermark, a follower has
 only records that are committed, and it never takes this back.** Under this promise, the HW must be
@@ -351,8 +352,8 @@ print("Passed:", passed and agrees)
 | here | in Kafka |
 | --- | --- |
 | the leader pushes replicate messages | followers fetch; a fetch request is also the ack |
-| idle leader: a heartbeat each 100 ms | an answer after 500 ms, also for a new HW (KAFKA-9952) |
-| the verified offset limits the follower's HW | its LEO limits it, after truncation (KAFKA-14704) |
+| idle leader: new HW in a heartbeat, each 100 ms | in a fetch response, 500 ms (KAFKA-9952) |
+| verified offset limits a follower's HW | the LEO; first it truncates (lesson 3, KAFKA-14704) |
 | consumers read from the leader | also from a follower (KIP-392); its trailing HW delays them |
 
 In both, the leader knows first that a record is committed. The follower learns it from the next

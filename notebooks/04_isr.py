@@ -14,7 +14,7 @@ bottom.
 | metadata store | a small database that contains the leader, its epoch and the ISR |
 | to shrink the ISR | the leader removes a follower from the ISR, by a write to the metadata store |
 | to expand the ISR | the leader adds a follower to the ISR; the follower *joins* |
-| caught up | the follower has all records that the leader had when it sent its last message |
+| caught up | the follower has all records that the leader had when an earlier ack arrived |
 | lag | the time since the follower was last caught up |
 | `replica_lag_us` | the limit of the lag in microseconds: 2 s here |
 | epoch | the number of the current leadership; each election increases it |
@@ -114,6 +114,7 @@ plot_watermarks(result.trace)
 """
 The rows below the curves show the ISR: the row of a broker is coloured while the broker is in the
 ISR, and white while it is not. The narrative says when the leader removed n3 and when n3 joined.
+(The leader learns it about 1 ms after the metadata store, whose time the result below uses.)
 
 ## Explain
 """
@@ -142,7 +143,8 @@ assert abs(result.figures["missing"] - 100) <= 2
 
 1. The paused follower is in the ISR, so nothing is committed without it. After 2 s of lag, the
    leader removes it from the ISR. The lowest LEO in the ISR is then that of the other follower,
-   which has all records: 40 records, 2 s at 20 records per second.
+   which has all records: 40 records, 2 s at 20 records per second. (The lag began at the last ack,
+   about 50 ms before the pause, and the leader checks it every 100 ms: so 1997 ms, not 2000 ms.)
 2. The ISR has two members, and min ISR is 2. With min ISR 3 the HW would stand still for the whole
    pause.
 3. The metadata store decides who can be elected: the members of the ISR. If the follower stayed in
@@ -207,17 +209,20 @@ def more_than_four(now_us, caught_up_at_us, match, leo, replica_lag_us):
 
 in_time = run_scenario(busy_times)
 in_records = run_scenario(busy_times, rules=replace(Rules(), in_lag=more_than_four))
-print("Lag in time: the ISR shrinks", in_time.goals["isr shrunk"], "times.")
-print("Lag in records: the ISR shrinks", in_records.goals["isr shrunk"], "times.")
-assert in_time.goals["isr shrunk"] == 0 < in_records.goals["isr shrunk"]
+shrinks = [
+    sum("left the ISR" in line.text for line in run.narrative) for run in (in_time, in_records)
+]
+print("Number of times that the ISR shrinks, lag in time:", shrinks[0])
+print("Number of times that the ISR shrinks, lag in records:", shrinks[1])
+assert shrinks == [0, 1]
 
 # %% [markdown]
 """
 No number of records fits all rates. On a link of 100 ms, 1 record is on the way at 10 records per
 second, and 10 records at 100 per second. So with a limit of 4 records, a healthy follower leaves
-the ISR in the busy time. With a limit of 4,000 records and one record every 3 seconds at night, a
-follower that has stopped stays in the ISR for more than 3 hours. A limit in time means the same at
-each rate (KIP-16).
+the ISR in the busy time, and joins only after it. With a limit of 4,000 records and one record
+every 3 seconds at night, a follower that has stopped stays in the ISR for more than 3 hours. A
+limit in time means the same at each rate (KIP-16).
 
 ## Exercise: who may join?
 
@@ -358,9 +363,9 @@ print("Passed:", passed and agrees)
 | here | in Kafka |
 | --- | --- |
 | the lag limit is 2 s | 30 s (`replica.lag.time.max.ms`); 10 s before KIP-537 |
-| the leader writes the ISR to the metadata store | it asks the controller (KIP-497) |
+| the leader writes the ISR to the metadata store | it asks the controller, which does (KIP-497) |
 | join at HW **and** epoch start | the same since KAFKA-7128 |
-| only the registered process joins | the same with broker epochs (KIP-903) |
+| only the registered process joins | the same: a broker epoch identifies each start (KIP-903) |
 
 The error in the given rule was in Kafka until 2018 (KAFKA-7128): a follower joined below the epoch
 start, was elected, and committed records were lost. The rules have the numbers R6 and R7 in

@@ -115,6 +115,7 @@ my_guess_longest_ms = 1100
 """
 ## Run
 
+n2 is the first leader: it registered first, so the ISR was n2 alone.
 One line looks strange: n3 joins the ISR after its crash. The leader sent this change to the
 metadata store before the crash, and n3 is back before anybody misses it.
 """
@@ -129,8 +130,8 @@ plot_watermarks(result.trace, from_us=result.figures["crash us"] - millis(300))
 
 # %% [markdown]
 """
-Look at the acks after the election, and at the moment when the old leader is back. The next cell
-shows the epochs in the log of the new leader.
+Look at the acks after the election. n2 is not their cause: the scenario restarts n2 after the first
+one. The next cell shows the epochs in the log of the new leader.
 """
 
 # %%
@@ -161,7 +162,7 @@ assert result.figures["records_acked"] == result.figures["records_sent"]
    until it leaves the ISR, as in lesson 4.)
 2. No. The producer keeps them and sends them again. In the end all records are acknowledged, and
    each is in the log once. Lesson 8 shows how.
-3. The producer does not see the election. It asks another broker after a time-out or a refused
+3. The producer does not see the election. It asks another broker after a timeout or a refused
    connection, waits a little, and sends again.
 4. A broker that starts reads the metadata store first, and finds epoch 2 with another leader.
    Also, each message has the epoch of its sender, and a broker refuses a message with a lower epoch
@@ -227,9 +228,10 @@ the curve comes from.
 2. The leader crashes right after a renewal. The candidate reads the store just before that renewal,
    so it sees the new count only 300 ms later. Then it waits for 1 s, and for the longest random
    time: half a stagger, 100 ms. In total 1,400 ms.
-3. Two times have to be at the ends of their ranges together: the age of the last renewal and the
-   moment of the reading. The longest windows are even rarer: a second candidate that has read
-   the count more than 100 ms before the first one can campaign first, and this ends the window.
+3. Three times have to be at the ends of their ranges together: the age of the last renewal, the
+   moment of the reading, and the random time. The longest windows are even rarer: a second
+   candidate that has read the count more than 100 ms before the first one can campaign first, and
+   this ends the window.
 
 </details>
 

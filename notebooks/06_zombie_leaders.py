@@ -194,8 +194,9 @@ assert 1000 <= figures["zombie for ms"] <= 1010
    about the same speed. acks=all does not need it.)
 4. They are not wrong, but old. Each record below its HW is committed, and committed records stay
    (lesson 4). But the newer records are missing: the new leader's HW is far higher.
-5. The old leader truncated them when it followed the new leader. Their producers got no answer in
-   time, or the answer *unknown*, and sent the records again to the new leader (lesson 8).
+5. The old leader truncated them when it followed the new leader. The first producer had stopped
+   waiting for its five. The second one got the answer *unknown*: for one record after a timeout of
+   1 s, for four at the step-down. Both sent the records again to the new leader (lesson 8).
 
 </details>
 

@@ -15,6 +15,7 @@ Run the cells from top to bottom.
 | to truncate | to remove the records at and above an offset, the *truncation point* |
 | divergent logs | two logs with different records at the same offset |
 | `a/1` | the record a, appended in epoch 1 |
+| ELR | brokers that left the ISR when it was below min ISR; they have every committed record |
 | KIP | *Kafka improvement proposal*, a public document about a change of Kafka |
 """
 
@@ -233,8 +234,7 @@ Now a faster sequence of elections. Before n3 appends `c`, only the first ten re
 3. n3 is elected in epoch 3, and its LEO is 11. n2 restarts and follows it. Then n3 appends `c`.
 
 With `back=True`, n2 appends `b` twice, and n3 appends `c` alone and crashes before n2 is back. Then
-n2 leads epoch 4, and n3 follows it. (n2 is not in the ISR, but in the *ELR*. These are the brokers
-that left the ISR when it was smaller than min ISR. They also have every committed record.)
+n2 leads epoch 4, and n3 follows it. (n2 is not in the ISR, but in the ELR.)
 """
 
 
@@ -307,7 +307,8 @@ later, consumers read `b` where they have read `a` before. No message will ever 
 
 </details>
 
-With the complete rules of YAK, n2 truncates `b`:
+With the complete rules of YAK, n2 truncates `b`. The plot counts 13 acks for 12 records: `b` had
+an ack with acks=1, and may be lost (lesson 3).
 """
 
 # %%
@@ -322,8 +323,9 @@ plot_watermarks(right.trace)
 ## Modify: each rule on each schedule
 
 `scenarios/divergent_logs.py` leaves three records of three epochs at one offset. The table has one
-line for each schedule: the number of lost records, and of offsets with different records. Which
-cells will not be 0? Predict them, then run. Then replace a rule by one that never truncates:
+line for each schedule: the number of records lost after an ack with acks=all, and of offsets with
+different records. Which cells will not be 0? Predict, run, and replace a rule by one that never
+truncates:
 `rules_with(lambda mine, ask, hw: max(mine.values()))`. (The asserts will fail then.)
 """
 
@@ -356,6 +358,9 @@ assert outcomes[3] == [(0, 0), (0, 0), (0, 0)]
 
 # %% [markdown]
 """
+With *three epochs*, KIP-101 is right. The leader has no other record of epoch 1 than the first ten,
+so this epoch ends at 10, and both followers truncate there.
+
 ## Exercise: the truncation point
 
 Write the function that returns the truncation point. Its arguments are
@@ -477,6 +482,5 @@ print("Passed:", passed and agrees)
 YAK compares backwards from the leader's log end, with one question for each epoch, as Raft does
 (rule R3 in `docs/protocol.md`). The flaws have the numbers F01 and F03 in `docs/flaws.md`.
 
-**Next:** lesson 8, what a producer does without an answer. `scenarios/divergent_logs.py` is the
-scenario with three epochs: `yak sim run divergent_logs`.
+**Next:** lesson 8, what a producer does without an answer. Scenario: `yak sim run divergent_logs`.
 """

@@ -184,12 +184,16 @@ for lost_ms in (100, 200, 400, 800):
         print(f"{numbers['copies']} copies")
         assert unanswered == min(5, lost_ms * RATE_PER_S // 1000)
         assert numbers["copies"] == (0 if acks == "all" else unanswered)
+for lost_ms, copies in ((2500, 5), (3500, 10)):
+    longer = run_scenario(lost_answers, settings={"acks": "1", "lost_ms": lost_ms}).figures
+    assert longer["copies"] == copies
 
 # %% [markdown]
 """
 At most five batches are without an answer: this is why a table of five batches per producer is
-enough. All these faults are shorter than the timeout of one second. In a longer one, the producer
-with acks=1 sends its batches to the same leader again, and each retry adds a copy.
+enough. All these faults are shorter than the timeout of one second. After a timeout the producer
+asks the other brokers first: with 2,500 ms there are still five copies. With 3,500 ms the batches
+reach the same leader a second time, and acks=1 gives ten copies.
 
 ## Modify: when the producer gives up
 
@@ -257,7 +261,8 @@ Write the rule by which a leader handles a batch of an idempotent producer. Its 
 - `epoch`, `first`, `last`: those of the batch that arrives.
 
 It returns `"append"`, `"duplicate"` (the batch is in the log, even if it is older than the five in
-`known`: acknowledge it) or `"refuse"`.
+`known`: acknowledge it) or `"refuse"`. `known` does not show which batches of an older epoch are in
+the log.
 Messages can be lost, repeated and late, and up to five batches are in flight. The promise: **the
 log has each batch at most once, in the order in which the producer sent them, without gaps inside
 an epoch, and nothing of an older producer epoch after a newer one.** A producer starts each epoch
@@ -324,7 +329,8 @@ passed = grade(handle, cases())
 In the first scenario the network loses and repeats messages between producers and brokers, and the
 leader crashes. In the second one, two producers use the same producer id, as after the copy of a
 virtual machine; the one with the older producer epoch must be refused. `decide` translates your
-answer. Also try the rule that appends everything. Which guarantee breaks? The output names it.
+answer. Also try the rule that appends everything. Which guarantee breaks? The output names it. In
+a printed batch, `producer 12/0/4` means producer id 12, producer epoch 0 and sequence 4.
 """
 
 

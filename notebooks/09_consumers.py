@@ -117,8 +117,8 @@ plot_watermarks(result.trace)
 In the plot, the dashed line of the leader n3 rises after the links have failed: n3 appends records
 that no follower has. All HWs stand still. The triangle marks the truncation: n3 removes its last 10
 records, because the new leader does not have them. The new leader has already given their offsets
-to other records. (n1 starts epoch 2 with HW 19. It has all 20 committed records, and had heard of
-HW 20 only with the next message: lesson 2.)
+to other records. (n1 starts epoch 2 with HW 19. It has all 20 committed records, and would have
+heard of HW 20 with the next message of n3: lesson 2.)
 
 ## Explain: only below the HW
 """
@@ -147,7 +147,7 @@ assert not broken.valid
 # %% [markdown]
 """
 1. The leader had more records than the consumer had read. Why did it not send them?
-2. In the second run, a check ends the run at the first answer with a record above the HW. What
+2. In the second run, a check ends the run at the first answer with a record not below the HW. What
    could an application do with a record that later disappears?
 3. The offsets of the disappeared records are used again, by other records. Why does a position that
    the consumer saved stay correct, even with another leader?
@@ -475,17 +475,17 @@ broker, the *group coordinator*, adds four things to this lesson:
 
 | here | with Kafka's group coordinator |
 | --- | --- |
-| the application saves its position on its disk | in a topic, `__consumer_offsets` |
+| the application saves its position on its disk | it *commits its offset*: `__consumer_offsets` |
 | an operator starts another copy | the coordinator assigns the partitions of a failed member |
 | no broker detects a crash | members send heartbeats, apart from their work (KIP-62) |
 | two copies can run at the same time | a save with an old member epoch is refused |
 
 The three orders stay. A consumer of Kafka saves its position every 5 seconds by default
 (`enable.auto.commit`, `auto.commit.interval.ms`), during a later `poll`. This is at least once if
-the work for the records of a `poll` is done before the next `poll`. Output and position together:
-transactions write the output records and the position in one step, if the output is in Kafka, too
-(KIP-98, KIP-447). Since KIP-848, the coordinator itself computes the assignment, and a change of
-the group does not stop all members.
+the work for the records of a `poll` is done before the next `poll`. Output and position together
+(*exactly once*): transactions write the output records and the position in one step, if the output
+is in Kafka, too (KIP-98, KIP-447). Since KIP-848, the coordinator itself computes the assignment,
+and a change of the group does not stop all members.
 
 The rule that consumers only read below the HW is R11 in `docs/protocol.md`, and is the same in
 Kafka. Followers of Kafka can also serve reads (KIP-392), again below the HW.

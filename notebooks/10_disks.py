@@ -109,6 +109,8 @@ two_os = run_scenario(power_failure, settings={"flush": "os", "failing": 2})
 # %% [markdown]
 """
 ## Explain
+
+With `flush=os` even a first start is unclean, except that of the broker that creates the ISR (n1).
 """
 
 # %%
@@ -145,7 +147,8 @@ assert 0.5 <= delays[1] - delays[0] <= 1.5
 3. On one member of the ISR that keeps its memory. The ISR had three members here. It can have two
    members (min ISR), so the promise with `flush=os` is: records survive the power failure of
    **min ISR - 1** brokers at the same time, here of one.
-4. No broker can know that its log is complete. Each of them acknowledged records that may be lost.
+4. No broker can know that its log is complete. So each of them left the ISR as it registered (n2
+   first, without a line in the output). Each of them acknowledged records that may be lost.
    If one of them became the leader, no error would show the loss, although the producers have
    received acknowledgements. An operator must decide. (The longest log is not always the right one,
    either: see lesson 7.)
@@ -176,12 +179,13 @@ for flush, lose in product(("os", "batch"), ("nothing", "unsynced")):
 # %% [markdown]
 """
 SIGKILL loses nothing that was written: a test that only kills processes says nothing about flushes.
+With `some`, `flush=os` and three machines, fewer records are lost, and there is no leader either.
 
 ## Torn writes and full disks
 
 A power failure can come in the middle of a write. Each batch of records has a checksum (CRC) of its
 bytes. At a restart, the broker reads its log up to the first batch whose checksum is wrong. After
-each flush it has written to a small file, up to which offset the log is flushed. If the wrong batch
+each flush, it writes to a small file up to which offset the log is flushed. If the wrong batch
 is above this offset, it is a *torn write*: the broker truncates it, and with `flush=batch` nothing
 acknowledged is missing. If it is below, the disk has lost what it confirmed, and the start is
 unclean.
@@ -260,11 +264,12 @@ plot_watermarks(standing.trace)
 # %% [markdown]
 """
 The rows below the curves show the ISR. The old leader n1 restarts with an empty log. Its start is
-unclean, so it leaves the ISR, and the ISR is empty. There is no leader until n3 is back. When n3
-left the ISR, only n1 remained, fewer than min ISR. Since then no record was committed: the HW stays
-at 25. So n3 has all committed records, and is *eligible*: it can be elected, although it is not in
-the ISR. Its process crashed, and its machine kept the page cache. It is elected, and n1 receives
-all records from it. The producer sends the last 5 records again.
+unclean, so it leaves the ISR, and the ISR is empty. There is no leader until n3 is back. The HW
+rose to 25 when n2 left the ISR. At this moment n3 crashed, and n1 alone is fewer than min ISR: the
+HW stays at 25. So n3 has all committed records, and is *eligible* (in the *ELR*): it can be
+elected, although it is not in the ISR. Its process crashed, and its machine kept the page cache. It
+is elected, and n1 receives all records from it. The producer sends the last 5 records again. (n3
+leads epoch 3: the restart of n1, which was the leader, also added one.)
 
 ## Exercise: is the log complete?
 
@@ -420,7 +425,7 @@ print("Passed:", passed and agrees)
 | `flush=batch` is the default | like `flush=os`; `log.flush.interval.messages=1` is `flush=batch` |
 | after an unclean start, out of the ISR | the same with KIP-966; before, the last member stayed |
 | eligible brokers outside the ISR | the same: eligible leader replicas, ELR (KIP-966) |
-| no broker leads without a complete log | if an operator allows it: unclean election (KIP-106) |
+| no broker leads without a complete log | one can with `unclean.leader.election.enable` (KIP-106) |
 | the boot of the machine is compared | only the marker of a clean stop is known |
 | a full disk halts the broker | the same if it is the last log directory (KIP-112) |
 

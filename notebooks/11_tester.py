@@ -111,7 +111,7 @@ assert len(seen.acked) == len(seen.log) == len(seen.read) >= 100
 
 `yak_sim.testing.plans()` draws any faults. The next cell writes a generator by hand, which aims at
 the weak moment of a replicated log: **a broker is elected that does not have the newest records**.
-One follower has a slow link from the leader. It may crash at first and come back. Then the leader
+One follower has a slow link from the leader n1. It may crash at first and come back. Then n1
 is cut off from brokers and store, or it crashes together with the other follower. Hypothesis draws
 the values of the arguments. `sooner` moves the plans of `plans()` into the four seconds.
 """
@@ -276,11 +276,11 @@ plot_watermarks(result.trace, from_us=millis(700))
 
 # %% [markdown]
 """
-One crash of the leader is enough. At the right edge, n2 removes record 19 from its log: its LEO
-falls from 20 to 19, to its HW. The record was acknowledged (row *acks*). It is still on the new
-leader, so it is not lost yet: a test from outside would need a second failover right now. The run
-ends at this step, because a check has failed. Checks inside find a mistake earlier, with smaller
-plans. Checks from outside need no knowledge of the protocol.
+One crash of the leader is enough: n1 restarts 0.1 s later, and is elected again at the right edge.
+Then n2 removes record 19 from its log: its LEO falls from 20 to 19, to its HW. The record was
+acknowledged (row *acks*). It is still on n1, so it is not lost yet: a test from outside would need
+a second failover right now. The run ends at this step, because a check has failed. Checks inside
+find a mistake earlier, with smaller plans. Checks from outside need no knowledge of the protocol.
 
 ## Exercise: what the clients were promised
 

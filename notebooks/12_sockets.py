@@ -85,7 +85,9 @@ plot_watermarks(simulated.trace)
 
 # %% [markdown]
 """
-After its restart, the HW of n2 begins at the value that it saved last, and follows that of n1.
+When n1 leads, it confirms at once, with n3, the records that waited (the steep line): min ISR is 2.
+After its restart, the HW of n2 begins at the value that it saved last (every 300 ms: lesson 7),
+and follows that of n1.
 
 Now the real world. `yak cluster up` starts a metadata store and three brokers: processes with
 sockets and files. `--trace` makes each broker write its trace. The context manager stops them also
@@ -257,8 +259,8 @@ for number, (fact, time_us) in enumerate(stories["simulated"], 1):
    it for this time (lesson 5). A SIGKILL says nothing to them. The time is a little shorter than
    the lease, because the lease begins with the last renewal, *before* the kill.
 4. It does not show that the core is right: a core with a wrong rule gives the same wrong effects
-   again. It does not test the host either: is a write on the disk when the core is told so? Is a
-   message not altered on the way? For this the cell has read the records back.
+   again. It does not test the host either: is a write on the disk when the core is told so? Does
+   each message arrive unaltered? For this the cell has read the records back.
 
 </details>
 
@@ -279,7 +281,8 @@ Then plot a real broker: `plot_watermarks(real[0])` has the form of the simulate
 
 ## Exercise: is a confirmed record missing?
 
-Write a check that reads traces. The events of all brokers are tuples, in the order of each broker:
+Write a check that reads traces. The events of all brokers are tuples in one list. Only the events
+of the same broker are sure to be in the order of time:
 
 - `("leader", node, epoch)`: the broker was elected;
 - `("append", node, offset, epoch)`: it appended a record at this offset, written in this epoch;
