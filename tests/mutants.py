@@ -100,7 +100,7 @@ MUTANTS: dict[str, Mutant] = {
     "any position matches": Mutant("R3", ("F03",),
         Rules(log_matches=_always),
         golden=("leader_probes_back_to_where_the_logs_agree",),
-        invariants=("AckIsVerified",)),
+        invariants=("AckIsVerified",), seed=74),
     "truncate before comparing": Mutant("R3", ("F11",),
         Rules(conflict_point=lambda epochs, leo, message: (
             min(leo, message.prev_offset) if message.batches else leo
@@ -124,7 +124,7 @@ MUTANTS: dict[str, Mutant] = {
                 else right.accept_replicate(mine, my_leader, epoch, leader)
             ),
             accept_ack=_always),
-        invariants=("StaleMessageIgnored", "NoCutBelowCommitted", "ProgressIsEvidence"), seed=9),
+        invariants=("StaleMessageIgnored", "NoCutBelowCommitted", "ProgressIsEvidence"), seed=33),
     "ack own LEO": Mutant("R3", ("F10",),
         Rules(ack_position=lambda verified, leo: leo),
         golden=("ack_carries_the_verified_offset",),

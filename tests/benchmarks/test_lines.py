@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from benchmarks.common import Measured, Row, interleaved, rate
 from tests.benchmarks.running import check, lines_of
 
 
+@pytest.mark.long
 def test_simulator_prints_all_rows() -> None:
     lines = lines_of("benchmarks.sim", "--quick", "--seconds", "1")
     for line in lines:
@@ -40,6 +43,7 @@ def test_batches_print_all_rows() -> None:
     assert len(lines) == 12
 
 
+@pytest.mark.long
 def test_codecs_print_all_rows() -> None:
     lines = lines_of("benchmarks.compression", "--quick", "--records", "1000")
     for line in lines:

@@ -19,6 +19,7 @@ from tests.require import executable
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); open('ready', 'w'); time.sleep(60)"
 
 
+@pytest.mark.long
 def test_servers_end_with_their_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Goal: no process is left after an exception; method: one server ignores SIGTERM."""
     monkeypatch.setattr(servers, "END_S", 0.2)
@@ -69,6 +70,7 @@ def test_the_longest_wait_is_that_of_the_record_in_the_gap() -> None:
     assert 0.2 <= found < 10
 
 
+@pytest.mark.long
 def test_lines_go_into_redis_and_out(tmp_path: Path) -> None:
     """Goal: each line is counted, in and out; method: a Redis without replicas."""
     executable("redis-server")

@@ -34,6 +34,7 @@ def queries() -> list[str]:
     return shown + [rule["expr"] for group in groups for rule in group["rules"]]
 
 
+@pytest.mark.long
 def test_compose_file_publishes_the_documented_ports_on_loopback() -> None:
     """Goal: the ports of the README, and no port that another machine can reach."""
     found = services()
@@ -46,6 +47,7 @@ def test_compose_file_publishes_the_documented_ports_on_loopback() -> None:
     assert published == expected
 
 
+@pytest.mark.long
 def test_profiles_add_services() -> None:
     """Goal: the plain command starts Redis and three brokers, nothing else."""
     profiles = {name: service.get("profiles", []) for name, service in services().items()}
@@ -55,6 +57,7 @@ def test_profiles_add_services() -> None:
     assert "name" not in yaml.safe_load((INFRA / "compose.yaml").read_text())
 
 
+@pytest.mark.long
 def test_each_broker_has_two_addresses() -> None:
     """Goal: the published port for clients, the service name for brokers."""
     found = services()
@@ -83,6 +86,7 @@ def test_unit_is_valid(unit: Path, tmp_path: Path) -> None:
         assert (done.returncode, bool(done.stderr)) == (0, bool(code)), done.stderr
 
 
+@pytest.mark.long
 def test_kubernetes_files_are_valid() -> None:
     """Goal: each object has the fields of its schema, and no other."""
     module("kubernetes-validate", "kubernetes_validate")

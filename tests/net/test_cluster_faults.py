@@ -23,6 +23,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         yield cluster
 
 
+@pytest.mark.long
 def test_a_broker_loses_its_store_and_gets_it_back(tmp_path: Path) -> None:
     """Goal: each command in a small cluster; method: one broker and its store."""
     with local_cluster(tmp_path, "--nodes", "1") as cluster:

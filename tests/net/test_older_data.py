@@ -373,6 +373,7 @@ def check_service(urls: dict[str, str]) -> None:
     assert read["records"][-1] == {"offset": 10, "epoch": sent["epoch"], **new}
 
 
+@pytest.mark.long
 def test_cluster_continues_on_older_data(tmp_path: Path) -> None:
     """Goal: three brokers lead, serve every record, recognise retries and take a new record.
 

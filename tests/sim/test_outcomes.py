@@ -24,7 +24,7 @@ SEEDS_MAX = 40
 
 @pytest.mark.parametrize("requests_once", [False, True])
 @pytest.mark.parametrize(
-    "seeds", [6, pytest.param(1_000, marks=[pytest.mark.long, pytest.mark.timeout(3_600)])]
+    "seeds", [3, pytest.param(1_000, marks=[pytest.mark.long, pytest.mark.timeout(3_600)])]
 )
 def test_each_outcome_is_true(
     seeds: int, requests_once: bool, monkeypatch: pytest.MonkeyPatch

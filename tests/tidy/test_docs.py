@@ -72,7 +72,17 @@ def missing_files(text: str) -> list[str]:
     return [path for path in SPOKEN_OF.findall(text) if not (ROOT / path).exists()]
 
 
-@pytest.mark.parametrize("page", generate.pages(), ids=name)
+# The gallery runs all scenarios, whose digests the commit tier compares.
+SLOW = "docs/scenario-gallery.md"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.long] if name(page) == SLOW else [], id=name(page))
+        for page in generate.pages()
+    ],
+)
 def test_generated_tables_are_what_the_code_says(page: Path) -> None:
     """No table is stale; method: write each anew and compare."""
     stale = generate.stale(name(page), page.read_text("utf-8"))
