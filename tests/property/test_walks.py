@@ -12,7 +12,7 @@ from tests.property.walks import Shape, check_goals, moves, openings, run, shape
 from tests.property.watch import Counts
 
 EXAMPLES = 2_000
-PARTS = 16
+PARTS = 32
 """Parts that test workers can share."""
 
 
