@@ -15,20 +15,26 @@ LONG = replace(CONFIG, election_stagger_us=2000 * MS)
 """Half a stagger, the longest random time, is longer than three renewal periods."""
 
 
+def renew(world: Manual, node: str) -> None:
+    """Let a broker renew its lease; with the reply it reads the count of the leader."""
+    world.fire(node, TIMER_RENEW)
+    settle(world)
+
+
 def candidate(renewals: int) -> Manual:
-    """Crash the leader n1; n2 then renews its lease so many times after its turn has begun."""
+    """Return a world in which n1 crashed and the turn of n2 has begun.
+
+    Since the beginning of its turn, n2 has renewed its lease once more than ``renewals``.
+    """
     world = ready_brokers(dict.fromkeys(BROKERS, LONG))
     world.crash("n1")
-    world.fire("n2", TIMER_RENEW)
-    settle(world)
+    renew(world, "n2")
     turn = turn_of(world)
     while world.backend("n2").clock <= turn[0]:
-        world.fire("n2", TIMER_RENEW)
-        settle(world)
+        renew(world, "n2")
         assert turn_of(world) == turn
     for _ in range(renewals):
-        world.fire("n2", TIMER_RENEW)
-        settle(world)
+        renew(world, "n2")
     return world
 
 
@@ -54,8 +60,7 @@ def test_a_candidate_whose_campaign_was_refused_takes_a_new_turn() -> None:
     world.backend("n2").clock += broker_of(world, "n2").session.reply_gap_us + 1
     world.fire("n2", TIMER_CAMPAIGN)
     assert TIMER_CAMPAIGN not in world.backend("n2").timers
-    world.fire("n2", TIMER_RENEW)
-    settle(world)
+    renew(world, "n2")
     assert turn_of(world)[0] == world.backend("n2").clock + LONG.lease_us
 
 
@@ -64,9 +69,7 @@ def test_a_new_renewal_of_the_leader_moves_the_turn() -> None:
     world = ready_brokers(dict.fromkeys(BROKERS, LONG))
     turns = []
     for _ in range(3):
-        world.fire("n1", TIMER_RENEW)
-        settle(world)
-        world.fire("n2", TIMER_RENEW)
-        settle(world)
+        renew(world, "n1")
+        renew(world, "n2")
         turns.append(turn_of(world)[0])
     assert turns[0] < turns[1] < turns[2]

@@ -37,45 +37,48 @@ class Candidate:
         The timer is set once for each turn. Each reply of the store comes here, and a timer that
         is set again takes a new random time: the campaign could come later than its turn allows.
         """
-        if partition is None or not _eligible(self.context, partition):
+        context = self.context
+        if partition is None or not _eligible(context, partition):
             self.due = None
-            self.context.emit(CancelTimer(TIMER_CAMPAIGN))
+            context.emit(CancelTimer(TIMER_CAMPAIGN))
             return
         # Counted from the last observed renewal, so that later replies do not postpone the turn.
-        lease_us: Micros = 0 if partition.leader is None else self.context.config.lease_us
-        stagger = self.context.config.election_stagger_us
-        due = self.session.watch.expires_at(lease_us) + _rank(self.context, partition) * stagger
+        lease_us: Micros = 0 if partition.leader is None else context.config.lease_us
+        stagger = context.config.election_stagger_us
+        due = self.session.watch.expires_at(lease_us) + _rank(context, partition) * stagger
         if due == self.due:
             return
         self.due = due
-        wait = max(0, due - self.context.now)
-        self.context.emit(SetTimer(TIMER_CAMPAIGN, wait, wait + stagger // 2))
+        wait = max(0, due - context.now)
+        context.emit(SetTimer(TIMER_CAMPAIGN, wait, wait + stagger // 2))
 
-    def campaign(self, partition: PartitionState | None, broker_epoch: BrokerEpoch) -> None:
-        """Propose this broker as leader, if the conditions still hold when the timer fires."""
-        if partition is None or not self.session.may_propose(partition):
+    def on_due(
+        self, partition: PartitionState | None, broker_epoch: BrokerEpoch, leads: bool
+    ) -> None:
+        """End the turn: propose this broker as leader, if the conditions still hold."""
+        self.due = None
+        context, session, watch = self.context, self.session, self.session.watch
+        if leads or partition is None or not session.may_propose(partition):
             return
-        watch = self.session.watch
-        lease_us = self.context.config.lease_us
-        expired = watch.has_expired(self.context.now, lease_us, self.session.reply_gap_us)
-        entry = partition.node(self.context.node)
+        expired = watch.has_expired(context.now, context.config.lease_us, session.reply_gap_us)
+        entry = partition.node(context.node)
         facts = ElectionFacts(
-            in_isr=self.context.node in partition.isr,
-            in_elr=self.context.node in partition.elr,
+            in_isr=context.node in partition.isr,
+            in_elr=context.node in partition.elr,
             draining=entry is not None and entry.draining,
             leaderless=partition.leader is None,
             lease_expired=expired
             and (watch.leader, watch.epoch) == (partition.leader, partition.leader_epoch),
         )
-        if not self.context.rules.may_campaign(facts):
+        if not context.rules.may_campaign(facts):
             return
-        attempt, node = self.context.new_attempt(), self.context.node
-        state = elect(partition, attempt=attempt, node=node, broker_epoch=broker_epoch)
+        attempt = context.new_attempt()
+        state = elect(partition, attempt=attempt, node=context.node, broker_epoch=broker_epoch)
         if isinstance(state, Rejected):
             return
         guard = None if partition.leader is None else (partition.leader, watch.renewals)
-        self.context.note(Campaigned(state.leader_epoch))
-        self.session.propose(ProposalKind.ELECT, partition, state, guard)
+        context.note(Campaigned(state.leader_epoch))
+        session.propose(ProposalKind.ELECT, partition, state, guard)
 
 
 def _eligible(context: Context, partition: PartitionState) -> bool:

@@ -215,9 +215,8 @@ def on_timer(broker: Broker, event: TimerFired) -> None:
 
 
 def _on_campaign_due(broker: Broker) -> None:
-    broker.candidate.due = None
-    if broker.leading is None:
-        broker.candidate.campaign(broker.partition, broker.broker_epoch)
+    leads = broker.leading is not None
+    broker.candidate.on_due(broker.partition, broker.broker_epoch, leads)
 
 
 def _on_renewal_due(broker: Broker) -> None:
