@@ -10,24 +10,16 @@ from types import MappingProxyType
 from typing import Final
 
 from yak_core.batch import Batch
-from yak_core.ids import NodeId, Offset
+from yak_core.ids import Offset
 from yak_core.log.producers import ProducerEntry
 from yak_core.rules import Rules, SequenceCheck, SequenceResult, accept_sequence
 
 
 def _commit_what_has(count: int) -> Callable[..., Offset]:
     """Return a rule that commits what ``count`` brokers have; each ISR member can be elected."""
-
-    def advance(
-        hw: Offset,
-        committed: tuple[NodeId, ...],
-        maximal: tuple[NodeId, ...],
-        positions: Mapping[NodeId, Offset],
-        min_isr: int,
-    ) -> Offset:
-        return max([hw, *sorted(positions.values(), reverse=True)[count - 1 : count]])
-
-    return advance
+    return lambda hw, committed, maximal, positions, min_isr: max(
+        [hw, *sorted(positions.values(), reverse=True)[count - 1 : count]]
+    )
 
 
 def _append_retries(known: ProducerEntry | None, batch: Batch) -> SequenceCheck:
