@@ -117,7 +117,7 @@ my_guess_longest_ms = 1100
 
 n2 is the first leader: it registered first, so the ISR was n2 alone.
 One line looks strange: n3 joins the ISR after its crash. The leader sent this change to the
-metadata store before the crash, and n3 is back before anybody misses it.
+metadata store before the crash, and n3 is back before any broker notices its crash.
 """
 
 # %%
@@ -278,8 +278,8 @@ With a lease of 500 ms, a healthy leader loses its leadership in each run. (The 
 only if the last renewal is old, because the shortest window is 0.7 s. No record is lost: a wrong
 suspicion costs time, and nothing else. The lease decides *when* a broker campaigns. Which records
 are safe is decided by the ISR and the epochs. So with acks=all, no clock has to be exact. If only
-the metadata store is down, nobody can be elected. The leader goes on with acks=all, and refuses
-acks=0 and acks=1 when its lease has expired (lesson 6).
+the metadata store is down, no broker can be elected. The leader still confirms records with
+acks=all. When its lease has expired, it refuses acks=0 and acks=1 (lesson 6).
 
 ## Exercise: the bounds
 

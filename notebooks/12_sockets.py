@@ -259,8 +259,8 @@ for number, (fact, time_us) in enumerate(stories["simulated"], 1):
    it for this time (lesson 5). A SIGKILL says nothing to them. The time is a little shorter than
    the lease, because the lease begins with the last renewal, *before* the kill.
 4. It does not show that the core is right: a core with a wrong rule gives the same wrong effects
-   again. It does not test the host either: is a write on the disk when the core is told so? Does
-   each message arrive unaltered? For this the cell has read the records back.
+   again. It does not show that the host is right: that a write is on the disk when the host says
+   so, and that each message arrives unchanged. So the cell has also read the records back.
 
 </details>
 
